@@ -1,0 +1,256 @@
+//! Tables of equal records that stay in the file until they are asked for.
+
+use core::marker::PhantomData;
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::addr::FileOffset;
+use crate::error::{Error, Findings};
+use crate::record::{Endian, Record};
+use crate::source::ReadAt;
+
+/// How many bytes a scan reads at a time.
+const CHUNK: usize = 64 << 10;
+
+/// `len` records of type `T`, `stride` bytes apart, in a file. Holds no copy of them: memory does not grow with the
+/// count, whatever a file claims. A stride below the size of `T` reads the missing fields as zero.
+pub struct Table<'a, T> {
+    source: &'a dyn ReadAt,
+    endian: Endian,
+    offset: FileOffset,
+    stride: usize,
+    len: u64,
+    record: PhantomData<T>,
+}
+
+/// What a file says of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Where its first record starts.
+    pub offset: FileOffset,
+    /// Where the room for it ends.
+    pub end: FileOffset,
+    /// The distance between records, in bytes.
+    pub stride: usize,
+    /// How many records it is said to have.
+    pub claimed: u64,
+}
+
+impl<T> Clone for Table<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Table<'_, T> {}
+
+impl<T> core::fmt::Debug for Table<'_, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Table")
+            .field("offset", &self.offset)
+            .field("stride", &self.stride)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Record> Table<'a, T> {
+    /// The table that `shape` describes, cut to what lies within it and the medium. What is missing becomes a finding
+    /// about `what`.
+    pub fn new(
+        source: &'a dyn ReadAt,
+        endian: Endian,
+        shape: Shape,
+        what: &'static str,
+        findings: &mut Findings,
+    ) -> Self {
+        let Shape {
+            offset, end, claimed, ..
+        } = shape;
+        let stride = shape.stride.max(1);
+        let room = end.0.min(source.size()).saturating_sub(offset.0);
+        let fits = room / stride as u64;
+        if claimed > fits {
+            findings.add(
+                offset,
+                what,
+                alloc::format!(
+                    "{claimed} entries of {stride} bytes expected, only {fits} lie within the stream and the file"
+                ),
+            );
+        }
+        Self {
+            source,
+            endian,
+            offset,
+            stride,
+            len: claimed.min(fits),
+            record: PhantomData,
+        }
+    }
+
+    /// A table without entries.
+    #[must_use]
+    pub fn empty(source: &'a dyn ReadAt) -> Self {
+        Self {
+            source,
+            endian: Endian::Little,
+            offset: FileOffset(0),
+            stride: T::SIZE,
+            len: 0,
+            record: PhantomData,
+        }
+    }
+
+    /// How many records there are, within the file.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The distance between records, in bytes.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Where record `index` lies in the file. `index` may be `len`: the end of the table.
+    #[must_use]
+    pub const fn offset_of(&self, index: u64) -> FileOffset {
+        self.offset.saturating_add(index.saturating_mul(self.stride as u64))
+    }
+
+    /// Record `index`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where `index` is not below [`Table::len`]; [`Error::Read`] where the medium fails.
+    pub fn get(&self, index: u64) -> Result<T, Error> {
+        if index >= self.len {
+            return Err(Error::malformed(
+                self.offset,
+                "table",
+                alloc::format!("entry {index} asked for, {} there", self.len),
+            ));
+        }
+        let bytes = self.source.bytes(self.offset_of(index), self.stride.min(T::SIZE))?;
+        Ok(T::read_partial(&bytes, self.endian))
+    }
+
+    /// All records from the first on.
+    #[must_use]
+    pub fn iter(&self) -> TableIter<'a, T> {
+        self.range(0, self.len)
+    }
+
+    /// The records `first..last`, cut to the table.
+    #[must_use]
+    pub fn range(&self, first: u64, last: u64) -> TableIter<'a, T> {
+        let last = last.min(self.len);
+        TableIter {
+            table: *self,
+            next: first.min(last),
+            last,
+            buffer: Vec::new(),
+            buffered: 0..0,
+            failed: false,
+        }
+    }
+
+    /// The number of leading records for which `predicate` holds, by binary search (they must come first).
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn partition_point(&self, mut predicate: impl FnMut(&T) -> bool) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if predicate(&self.get(middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// All records at once. Only for tables that a caller has found to be small.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn to_vec(&self) -> Result<Vec<T>, Error> {
+        self.iter().collect()
+    }
+}
+
+impl<'a, T: Record> IntoIterator for &Table<'a, T> {
+    type Item = Result<T, Error>;
+    type IntoIter = TableIter<'a, T>;
+
+    fn into_iter(self) -> TableIter<'a, T> {
+        self.iter()
+    }
+}
+
+/// Walks a [`Table`], reading [`CHUNK`] bytes at a time. After an error it ends.
+pub struct TableIter<'a, T> {
+    table: Table<'a, T>,
+    next: u64,
+    last: u64,
+    buffer: Vec<u8>,
+    buffered: core::ops::Range<u64>,
+    failed: bool,
+}
+
+impl<T: Record> TableIter<'_, T> {
+    fn fill(&mut self) -> Result<(), Error> {
+        let per_chunk = (CHUNK / self.table.stride).max(1) as u64;
+        let count = per_chunk.min(self.last - self.next);
+        // A chunk is at most CHUNK bytes or one record, so this never truncates.
+        let size = usize::try_from(count).unwrap_or(1) * self.table.stride;
+        if self.buffer.len() != size {
+            self.buffer = vec![0; size];
+        }
+        self.table
+            .source
+            .read_exact_at(self.table.offset_of(self.next), &mut self.buffer)?;
+        self.buffered = self.next..self.next + count;
+        Ok(())
+    }
+}
+
+impl<T: Record> Iterator for TableIter<'_, T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.next >= self.last {
+            return None;
+        }
+        if self.table.stride > CHUNK {
+            // A stride this long comes from a damaged header: only the known part of each record is worth reading.
+            self.next += 1;
+            return Some(self.table.get(self.next - 1));
+        }
+        if !self.buffered.contains(&self.next)
+            && let Err(error) = self.fill()
+        {
+            self.failed = true;
+            return Some(Err(error));
+        }
+        let start = usize::try_from(self.next - self.buffered.start).unwrap_or(0) * self.table.stride;
+        let record = T::read_partial(&self.buffer[start..start + self.table.stride], self.table.endian);
+        self.next += 1;
+        Some(Ok(record))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.last - self.next).unwrap_or(usize::MAX);
+        (0, Some(left))
+    }
+}
