@@ -18,6 +18,6 @@ pub use directory::{
     DirectoryEntry, LocationDescriptor, Minidump, Stream, StreamContent, WriteStream, write_directory,
 };
 pub use flags::MiniDumpType;
-pub use header::{Header, SIGNATURE, VERSION};
+pub use header::{Header, SIGNATURE, VERSION, VERSION_NUMBER};
 pub use stream_type::StreamType;
 pub use string::{MAX_STRING_BYTES, read_string, read_string_units, write_string, write_string_units};
