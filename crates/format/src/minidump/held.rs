@@ -99,7 +99,7 @@ impl<'r, 'a> Follow<'r, 'a> {
         self.keep(bytes, what).map(|bytes| T::read_partial(&bytes, self.endian))
     }
 
-    /// Up to `limit` bytes at `at`; none where `at` is `None` or they do not lie within the file.
+    /// `size` bytes at `at`; none where they do not lie within the file or the budget.
     pub(super) fn bytes(&mut self, at: FileOffset, size: u64, what: &'static str) -> Vec<u8> {
         let Some(size) = self.grant(at, size, what) else {
             return Vec::new();
