@@ -173,7 +173,7 @@ impl CodeView {
         match self {
             Self::Rsds { guid, age, .. } => Some(alloc::format!("{}{age:x}", guid.to_symbol_id())),
             Self::Nb10 { signature, age, .. } => Some(alloc::format!("{signature:08X}{age:x}")),
-            Self::ElfBuildId(id) if !id.is_empty() => {
+            Self::ElfBuildId(id) if is_id(id) => {
                 // Breakpad copies the id over a GUID of a little-endian machine; shorter ids leave zeros.
                 let guid = Guid::read_partial(id, Endian::Little);
                 Some(alloc::format!("{}0", guid.to_symbol_id()))
@@ -192,7 +192,7 @@ impl CodeView {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
         }
-        (!id.is_empty()).then_some(text)
+        is_id(id).then_some(text)
     }
 
     /// The path of the file with the debug information, with what is not UTF-8 replaced.
@@ -203,6 +203,11 @@ impl CodeView {
             Self::ElfBuildId(_) | Self::Embedded(_) | Self::Unknown(_) => None,
         }
     }
+}
+
+/// Whether a build id names anything: Breakpad writes zeros for mapped files that are no programs.
+fn is_id(id: &[u8]) -> bool {
+    id.iter().any(|byte| *byte != 0)
 }
 
 /// The bytes of a module's debug record, within [`MAX_RECORD`].
@@ -310,7 +315,10 @@ mod tests {
         }
         let short = CodeView::ElfBuildId(vec![1, 2]);
         assert_eq!(short.debug_id().unwrap(), "000002010000000000000000000000000");
-        assert_eq!(CodeView::ElfBuildId(Vec::new()).debug_id(), None);
+        for nothing in [Vec::new(), vec![0; 16]] {
+            let record = CodeView::ElfBuildId(nothing);
+            assert_eq!((record.debug_id(), record.code_id()), (None, None));
+        }
     }
 
     #[test]

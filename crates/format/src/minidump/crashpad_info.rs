@@ -57,7 +57,7 @@ record! {
         pub location: LocationDescriptor,
     }
 
-    /// `MinidumpModuleCrashpadInfo`, 28 bytes.
+    /// `MinidumpModuleCrashpadInfo`, 28 bytes; 20 in older versions, which have no annotation objects.
     pub struct ModuleHead[28] {
         /// [`VERSION`].
         pub version: U32,
@@ -87,6 +87,9 @@ record! {
         pub value: U32,
     }
 }
+
+/// The size of a [`ModuleHead`] of older versions.
+const MODULE_HEAD_OLD: usize = 20;
 
 /// [`Annotation::annotation_type`]: a text. Types from 0x8000 on are the program's own.
 pub const ANNOTATION_STRING: u16 = 1;
@@ -205,7 +208,7 @@ impl<'a> StreamContent<'a> for CrashpadInfo {
 }
 
 fn read_module(follow: &mut Follow<'_, '_>, link: &ModuleLink) -> Option<ModuleCrashpadInfo> {
-    let head = follow.record::<ModuleHead>(&link.location, "ModuleCrashpadInfo")?;
+    let head = follow.record::<ModuleHead>(&link.location, MODULE_HEAD_OLD, "ModuleCrashpadInfo")?;
     let mut module = ModuleCrashpadInfo {
         module_index: link.minidump_module_list_index.get(),
         version: head.version.get(),

@@ -69,7 +69,7 @@ fn read_raw(bytes: &[u8], behind: &[u8]) -> (Result<CrashpadInfo, Error>, Findin
         behind,
     };
     let file = file_with(Endian::Little, &raw);
-    read_stream(&file, |stream, findings| CrashpadInfo::read(stream, findings))
+    read_stream(&file, CrashpadInfo::read)
 }
 
 /// A stream of the older size with these places.
@@ -89,6 +89,21 @@ fn known_bytes() {
     let info = info.unwrap();
     assert_eq!(info.simple_annotations, [("ab".into(), "ab".into())]);
     assert_eq!((info.address_mask, info.modules.len()), (None, 0));
+}
+
+#[test]
+fn modules_of_older_versions_have_no_annotation_objects() {
+    // As Electron's Crashpad of 2016 wrote them: 20 bytes.
+    let list = words(&[1, 7, 20, BEHIND + 16]);
+    let module = words(&[1, 0, 0, 0, 0, u32::MAX, u32::MAX]);
+    let (info, findings) = read_raw(&head([0, 0], [16, BEHIND]), &[list, module].concat());
+    assert!(findings.is_empty());
+    let module = ModuleCrashpadInfo {
+        module_index: 7,
+        version: VERSION,
+        ..ModuleCrashpadInfo::default()
+    };
+    assert_eq!(info.unwrap().modules, [module]);
 }
 
 #[test]

@@ -77,25 +77,31 @@ impl<'r, 'a> Follow<'r, 'a> {
         let Some((at, size)) = location.place() else {
             return Vec::new();
         };
-        let Some(head) = self.record_at::<Count>(at, size, what) else {
+        let Some(head) = self.record_at::<Count>(at, size, Count::SIZE, what) else {
             return Vec::new();
         };
         let start = at.saturating_add(Count::SIZE as u64);
         self.table(start, at.saturating_add(size), u64::from(head.count.get()), what)
     }
 
-    /// The record at `location`; `None` where it is absent.
-    pub(super) fn record<T: Record>(&mut self, location: &LocationDescriptor, what: &'static str) -> Option<T> {
+    /// The record at `location`, of which older versions write only the first `least` bytes; `None` where it is absent.
+    pub(super) fn record<T: Record>(
+        &mut self,
+        location: &LocationDescriptor,
+        least: usize,
+        what: &'static str,
+    ) -> Option<T> {
         let (at, size) = location.place()?;
-        self.record_at(at, size, what)
+        self.record_at(at, size, least, what)
     }
 
-    fn record_at<T: Record>(&mut self, at: FileOffset, size: u64, what: &'static str) -> Option<T> {
-        if size < T::SIZE as u64 {
-            self.note(at, what, alloc::format!("{size} bytes, at least {} expected", T::SIZE));
+    fn record_at<T: Record>(&mut self, at: FileOffset, size: u64, least: usize, what: &'static str) -> Option<T> {
+        if size < least as u64 {
+            self.note(at, what, alloc::format!("{size} bytes, at least {least} expected"));
             return None;
         }
-        let bytes = self.source.bytes(at, T::SIZE);
+        let there = usize::try_from(size).unwrap_or(T::SIZE).min(T::SIZE);
+        let bytes = self.source.bytes(at, there);
         self.keep(bytes, what).map(|bytes| T::read_partial(&bytes, self.endian))
     }
 
@@ -115,7 +121,7 @@ impl<'r, 'a> Follow<'r, 'a> {
         let Some(at) = Rva(rva).offset() else {
             return Vec::new();
         };
-        let Some(head) = self.record_at::<Count>(at, Count::SIZE as u64, what) else {
+        let Some(head) = self.record_at::<Count>(at, Count::SIZE as u64, Count::SIZE, what) else {
             return Vec::new();
         };
         self.bytes(at.saturating_add(Count::SIZE as u64), u64::from(head.count.get()), what)

@@ -79,7 +79,7 @@ macro_rules! layouts {
                     brk: fit(debug.brk)?,
                     ldbase: fit(debug.ldbase)?,
                     dynamic: fit(debug.dynamic)?,
-                    ..Self::default()
+                    $($pad: 0.into(),)?
                 })
             }
         }
@@ -94,7 +94,7 @@ macro_rules! layouts {
                     addr: fit(addr)?,
                     name: name.into(),
                     ld: fit(ld)?,
-                    ..Self::default()
+                    $($pad: 0.into(),)?
                 })
             }
         }

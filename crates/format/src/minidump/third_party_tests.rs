@@ -10,6 +10,7 @@ use super::{
 use crate::error::{Error, Findings};
 use crate::layout::{Layout, Piece};
 use crate::record::{Endian, Record};
+use crate::source::ReadAt;
 
 /// Where the stream of [`file_with`] starts.
 pub(super) const STREAM_AT: u32 = 44;
@@ -60,7 +61,7 @@ impl WriteStream for RawStream<'_> {
 
 /// Opens `file`, gives its only stream to `read`, and returns what that gives and found.
 pub(super) fn read_stream<'a, T>(
-    file: &'a Vec<u8>,
+    file: &'a dyn ReadAt,
     read: impl FnOnce(&Stream<'a>, &mut Findings) -> Result<T, Error>,
 ) -> (Result<T, Error>, Findings) {
     let dump = Minidump::open(file).unwrap();
