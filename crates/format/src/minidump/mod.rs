@@ -3,14 +3,28 @@
 mod directory;
 mod flags;
 mod header;
+mod held;
 mod stream_type;
 mod string;
+#[cfg(test)]
+mod third_party_tests;
 
+pub mod assertion_info;
+pub mod breakpad_info;
+pub mod codeview;
+pub mod crashpad_info;
 pub mod exception;
+pub mod guid;
+pub mod linux_auxv;
+pub mod linux_dso_debug;
+pub mod linux_maps;
+pub mod linux_text;
 pub mod list;
 pub mod memory64_list;
 pub mod memory_list;
+pub mod misc_record;
 pub mod module_list;
+pub mod mozilla;
 pub mod system_info;
 pub mod thread_list;
 
