@@ -6,13 +6,27 @@ mod header;
 mod stream_type;
 mod string;
 
+pub mod comment;
 pub mod exception;
+pub mod function_table;
+pub mod handle_data;
+pub mod handle_operation_list;
 pub mod list;
 pub mod memory64_list;
+pub mod memory_info_list;
 pub mod memory_list;
+pub mod misc_info;
 pub mod module_list;
+pub mod name;
+pub mod process_vm_counters;
 pub mod system_info;
+pub mod system_memory_info;
+pub mod thread_ex_list;
+pub mod thread_info_list;
 pub mod thread_list;
+pub mod thread_names;
+pub mod token;
+pub mod unloaded_module_list;
 
 pub use directory::{
     DirectoryEntry, LocationDescriptor, Minidump, Stream, StreamContent, WriteStream, write_directory,
