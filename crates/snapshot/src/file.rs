@@ -35,14 +35,23 @@ impl DumpFile {
         if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
         }
-        let size = if metadata.is_file() { metadata.len() } else { size_of_device(&file)? };
+        let size = if metadata.is_file() {
+            metadata.len()
+        } else {
+            size_of_device(&file)?
+        };
         let map = if mapped && metadata.is_file() && size > 0 && size <= MAPPED_UP_TO {
             // A file system that cannot map still reads.
             map::map(&file).ok()
         } else {
             None
         };
-        Ok(Self { path: path.to_owned(), file, size, map })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            map,
+        })
     }
 
     /// The path it was opened by.
@@ -61,8 +70,12 @@ impl DumpFile {
 /// The size of a block device; a pipe or terminal has none.
 fn size_of_device(mut file: &File) -> io::Result<u64> {
     use std::io::{Seek, SeekFrom};
-    file.seek(SeekFrom::End(0))
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no random access: a dump cannot be read from a pipe"))
+    file.seek(SeekFrom::End(0)).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no random access: a dump cannot be read from a pipe",
+        )
+    })
 }
 
 impl ReadAt for DumpFile {
@@ -75,7 +88,10 @@ impl ReadAt for DumpFile {
             buffer.copy_from_slice(bytes);
             return Ok(());
         }
-        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end.0 > self.size) {
+        if offset
+            .checked_add(buffer.len() as u64)
+            .is_none_or(|end| end.0 > self.size)
+        {
             return Err(past_end(offset, buffer.len(), self.size));
         }
         read_exact(&self.file, offset, buffer)
@@ -134,7 +150,10 @@ mod tests {
             let mut buffer = vec![0; 300];
             dump.read_exact_at(FileOffset(9_700), &mut buffer).unwrap();
             assert_eq!(buffer, content[9_700..]);
-            assert!(dump.read_exact_at(FileOffset(9_701), &mut buffer).is_err(), "a read past the end is an error");
+            assert!(
+                dump.read_exact_at(FileOffset(9_701), &mut buffer).is_err(),
+                "a read past the end is an error"
+            );
             assert_eq!(dump.lend(FileOffset(0), 1).is_some(), mapped);
         }
     }

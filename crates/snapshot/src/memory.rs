@@ -17,7 +17,10 @@ impl Extent {
     pub fn clip(&self, within: VirtRange) -> Option<Self> {
         let range = self.range.intersection(within)?;
         let skipped = range.start.0 - self.range.start.0;
-        Some(Self { range, offset: self.offset.map(|offset| offset.saturating_add(skipped)) })
+        Some(Self {
+            range,
+            offset: self.offset.map(|offset| offset.saturating_add(skipped)),
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use dotdump_format::layout::Piece;
 use dotdump_format::minidump::exception::ExceptionStream;
+use dotdump_format::minidump::misc_info::MiscInfo;
 use dotdump_format::minidump::module_list::Module;
 use dotdump_format::minidump::system_info::{ProcessorArchitecture, SystemInfo};
 use dotdump_format::minidump::thread_list::Thread;
@@ -41,16 +42,19 @@ impl Blob {
     #[must_use]
     pub fn to_piece(&self) -> Piece {
         match self {
-            Self::File { offset, size } => Piece::CopyFrom { offset: *offset, size: *size },
+            Self::File { offset, size } => Piece::CopyFrom {
+                offset: *offset,
+                size: *size,
+            },
             Self::Bytes(bytes) => Piece::Bytes(bytes.clone()),
         }
     }
 }
 
 /// A stream of a snapshot that is carried into an output.
-pub enum Content {
+pub enum Content<'a> {
     /// A value that lays itself out, with all that it refers to.
-    Typed(Box<dyn WriteStream>),
+    Typed(Box<dyn WriteStream + 'a>),
     /// Bytes without file offsets in them (or of an unknown kind), written as they are.
     Verbatim(Blob),
 }
@@ -71,8 +75,10 @@ impl ThreadSnapshot {
     #[must_use]
     pub fn stack(&self) -> Option<VirtRange> {
         let stack = &self.record.stack;
-        let range =
-            VirtRange::sized(VirtAddr(stack.start_of_memory_range.get()), u64::from(stack.memory.data_size.get()));
+        let range = VirtRange::sized(
+            VirtAddr(stack.start_of_memory_range.get()),
+            u64::from(stack.memory.data_size.get()),
+        );
         (!range.is_empty()).then_some(range)
     }
 }
@@ -94,7 +100,10 @@ impl ModuleSnapshot {
     /// The addresses of its image.
     #[must_use]
     pub fn range(&self) -> VirtRange {
-        VirtRange::sized(VirtAddr(self.record.base_of_image.get()), u64::from(self.record.size_of_image.get()))
+        VirtRange::sized(
+            VirtAddr(self.record.base_of_image.get()),
+            u64::from(self.record.size_of_image.get()),
+        )
     }
 
     /// Its name as text; empty where it has none.
@@ -121,7 +130,8 @@ pub trait ProcessSnapshot {
 
     /// The processor; `UNKNOWN` where the source does not say.
     fn architecture(&self) -> ProcessorArchitecture {
-        self.system_info().map_or(ProcessorArchitecture::UNKNOWN, SystemInfo::architecture)
+        self.system_info()
+            .map_or(ProcessorArchitecture::UNKNOWN, SystemInfo::architecture)
     }
 
     /// The threads, in the source's order.
@@ -155,7 +165,13 @@ pub trait ProcessSnapshot {
     ///
     /// # Errors
     /// [`Error::Malformed`] where it is damaged beyond use; [`Error::Read`] where the medium fails.
-    fn stream(&self, stream_type: StreamType, findings: &mut Findings) -> Result<Option<Content>, Error>;
+    fn stream(&self, stream_type: StreamType, findings: &mut Findings) -> Result<Option<Content<'_>>, Error>;
+
+    /// Process id, times, build strings; `None` where the source has none.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    fn misc_info(&self, findings: &mut Findings) -> Result<Option<MiscInfo>, Error>;
 
     /// The bytes of a blob.
     ///

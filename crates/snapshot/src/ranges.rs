@@ -18,7 +18,10 @@ impl RangeSet {
     /// An empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ranges: Vec::new(), pending: Vec::new() }
+        Self {
+            ranges: Vec::new(),
+            pending: Vec::new(),
+        }
     }
 
     /// Adds the addresses of `range`.
@@ -112,7 +115,9 @@ impl FromIterator<VirtRange> for RangeSet {
 /// The parts of `ranges` (sorted, apart) that lie in `within`.
 pub fn clipped(ranges: &[VirtRange], within: VirtRange) -> impl Iterator<Item = VirtRange> + '_ {
     let first = ranges.partition_point(|range| range.end <= within.start);
-    ranges[first..].iter().map_while(move |range| range.intersection(within))
+    ranges[first..]
+        .iter()
+        .map_while(move |range| range.intersection(within))
 }
 
 #[cfg(test)]

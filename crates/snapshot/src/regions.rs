@@ -9,6 +9,8 @@ pub struct Region {
     pub range: VirtRange,
     /// The start of the allocation to which it belongs; 0 where unknown.
     pub allocation_base: VirtAddr,
+    /// `PAGE_*` of the allocation when it was made; 0 where unknown.
+    pub allocation_protect: u32,
     /// `MEM_COMMIT` 0x1000, `MEM_RESERVE` 0x2000, `MEM_FREE` 0x10000.
     pub state: u32,
     /// `PAGE_*`.

@@ -1,5 +1,7 @@
 //! `ModuleListStream` (4): loaded modules.
 
+use alloc::vec::Vec;
+
 use zerocopy::byteorder::little_endian::{U32, U64};
 
 use super::list::reserve_list;
@@ -113,7 +115,7 @@ pub struct OwnedModule {
 /// [`Error::TooLarge`] where a count, a size or an offset does not fit its field.
 pub fn write(layout: &mut Layout, modules: &[OwnedModule]) -> Result<LocationDescriptor, Error> {
     let (room, location) = reserve_list::<Module>(layout, modules.len(), "ModuleList")?;
-    let mut records = alloc::vec::Vec::with_capacity(modules.len());
+    let mut records = Vec::with_capacity(modules.len());
     for module in modules {
         let mut record = module.record;
         record.module_name_rva = write_string_units(layout, &module.name)?.0.into();
@@ -131,7 +133,9 @@ pub fn write(layout: &mut Layout, modules: &[OwnedModule]) -> Result<LocationDes
 
 /// Adds a debug record; none has no place.
 fn place(layout: &mut Layout, piece: Option<&Piece>, what: &'static str) -> Result<LocationDescriptor, Error> {
-    let Some(piece) = piece else { return Ok(LocationDescriptor::default()) };
+    let Some(piece) = piece else {
+        return Ok(LocationDescriptor::default());
+    };
     layout.align(4);
     let size = piece.size();
     let offset = layout.push(piece.clone());

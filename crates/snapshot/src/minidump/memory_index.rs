@@ -35,7 +35,11 @@ struct Mark {
 
 /// Memory that wins over the layers behind it.
 enum Layer<'a> {
-    Sorted { descriptors: Descriptors<'a>, marks: Vec<Mark>, limits: Limits },
+    Sorted {
+        descriptors: Descriptors<'a>,
+        marks: Vec<Mark>,
+        limits: Limits,
+    },
     Ordered(Vec<Extent>),
 }
 
@@ -67,7 +71,13 @@ impl Limits {
         let there = VirtRange::sized(start, size.min(room));
         let end = there.end.min(VirtAddr(self.address_mask));
         let range = VirtRange::new(start, end);
-        (Extent { range, offset: Some(data) }, size.saturating_sub(room))
+        (
+            Extent {
+                range,
+                offset: Some(data),
+            },
+            size.saturating_sub(room),
+        )
     }
 }
 
@@ -85,7 +95,13 @@ impl<'a> Descriptors<'a> {
             Self::List(table) => Rows::List(table.range(first, table.len())),
             Self::List64(list) => Rows::List64(list.ranges.range(first, list.ranges.len())),
         };
-        Extents { rows: source, data, limits, missing: 0, first_missing: None }
+        Extents {
+            rows: source,
+            data,
+            limits,
+            missing: 0,
+            first_missing: None,
+        }
     }
 }
 
@@ -113,7 +129,11 @@ impl Iterator for Extents<'_> {
                 Ok(row) => {
                     let (start, memory) = (row.start_of_memory_range.get(), row.memory);
                     // An RVA of 0 is the header: the range is known, its bytes are not there.
-                    let size = if memory.rva.get() == 0 { 0 } else { u64::from(memory.data_size.get()) };
+                    let size = if memory.rva.get() == 0 {
+                        0
+                    } else {
+                        u64::from(memory.data_size.get())
+                    };
                     (start, size, FileOffset(u64::from(memory.rva.get())))
                 }
                 Err(error) => return Some(Err(error)),
@@ -156,7 +176,10 @@ impl<'a> Layer<'a> {
             if entry.is_multiple_of(MARK_EVERY) {
                 // An empty entry stands between its neighbours, whatever address it names.
                 let start = if range.is_empty() { end } else { range.start };
-                marks.push(Mark { start, data: offset.unwrap_or_default() });
+                marks.push(Mark {
+                    start,
+                    data: offset.unwrap_or_default(),
+                });
             }
             entry += 1;
             sorted &= range.is_empty() || range.start >= end;
@@ -167,7 +190,11 @@ impl<'a> Layer<'a> {
         index.missing = index.missing.saturating_add(extents.missing);
         index.first_missing = index.first_missing.or(extents.first_missing);
         if sorted {
-            return Ok(Self::Sorted { descriptors, marks, limits });
+            return Ok(Self::Sorted {
+                descriptors,
+                marks,
+                limits,
+            });
         }
         if entry > MAX_UNSORTED {
             let what = if base.0 == 0 { "MemoryList" } else { "Memory64List" };
@@ -188,7 +215,11 @@ impl<'a> Layer<'a> {
     /// The layer's extents from the first one that ends after `from`.
     fn extents_from(&self, from: VirtAddr) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
         match self {
-            Self::Sorted { descriptors, marks, limits } => {
+            Self::Sorted {
+                descriptors,
+                marks,
+                limits,
+            } => {
                 // The entry before the last mark at or below `from` cannot reach it: ranges do not overlap.
                 let mark = marks.partition_point(|mark| mark.start <= from).saturating_sub(1);
                 let first = mark as u64 * MARK_EVERY;
@@ -197,7 +228,9 @@ impl<'a> Layer<'a> {
                     return Box::new(std::iter::empty());
                 }
                 Box::new(descriptors.extents(first, data, *limits).skip_while(move |extent| {
-                    extent.as_ref().is_ok_and(|extent| extent.range.is_empty() || extent.range.end <= from)
+                    extent
+                        .as_ref()
+                        .is_ok_and(|extent| extent.range.is_empty() || extent.range.end <= from)
                 }))
             }
             Self::Ordered(extents) => {
@@ -212,7 +245,10 @@ impl<'a> Layer<'a> {
 fn without_overlaps(extents: Vec<Extent>) -> Vec<Extent> {
     let mut order: Vec<(usize, Extent)> = extents.into_iter().enumerate().collect();
     order.sort_by_key(|(position, extent)| (extent.range.start, *position));
-    if order.windows(2).all(|pair| pair[0].1.range.end <= pair[1].1.range.start) {
+    if order
+        .windows(2)
+        .all(|pair| pair[0].1.range.end <= pair[1].1.range.start)
+    {
         return order.into_iter().map(|(_, extent)| extent).collect();
     }
     // A sweep over all borders. `active` holds the extents over the current address, the earliest in the file first;
@@ -239,12 +275,16 @@ fn without_overlaps(extents: Vec<Extent>) -> Vec<Extent> {
             active.insert(*position, *extent);
             next += 1;
         }
-        let Some((winner, extent)) = active.first_key_value() else { continue };
+        let Some((_, extent)) = active.first_key_value() else {
+            continue;
+        };
         if extent.range.end <= at {
             continue;
         }
         // Whatever begins meanwhile may come before the winner in the file; parts of one winner are joined again.
-        let until = order.get(next).map_or(extent.range.end, |(_, other)| other.range.start.min(extent.range.end));
+        let until = order
+            .get(next)
+            .map_or(extent.range.end, |(_, other)| other.range.start.min(extent.range.end));
         if let Some(part) = extent.clip(VirtRange::new(at, until)) {
             push_joined(&mut result, part);
         }
@@ -275,9 +315,20 @@ impl<'a> MemoryIndex<'a> {
         address_mask: u64,
         findings: &mut Findings,
     ) -> Result<Self, Error> {
-        let limits = Limits { file: source.size(), address_mask };
-        let mut index = Self { source, layers: Vec::new(), missing: 0, first_missing: None };
-        for descriptors in list.map(|list| Descriptors::List(list.ranges)).into_iter().chain(list64.map(Descriptors::List64))
+        let limits = Limits {
+            file: source.size(),
+            address_mask,
+        };
+        let mut index = Self {
+            source,
+            layers: Vec::new(),
+            missing: 0,
+            first_missing: None,
+        };
+        for descriptors in list
+            .map(|list| Descriptors::List(list.ranges))
+            .into_iter()
+            .chain(list64.map(Descriptors::List64))
         {
             if descriptors.len() > 0 {
                 let layer = Layer::new(descriptors, limits, &mut index, findings)?;
@@ -285,12 +336,19 @@ impl<'a> MemoryIndex<'a> {
             }
         }
         if !stacks.is_empty() {
-            let extents = stacks.into_iter().map(|(start, size, data)| limits.extent(start, size, data).0);
-            index.layers.push(Layer::Ordered(without_overlaps(extents.filter(|extent| !extent.range.is_empty()).collect())));
+            let extents = stacks
+                .into_iter()
+                .map(|(start, size, data)| limits.extent(start, size, data).0);
+            index.layers.push(Layer::Ordered(without_overlaps(
+                extents.filter(|extent| !extent.range.is_empty()).collect(),
+            )));
         }
         if index.missing > 0 {
             let at = index.first_missing.unwrap_or_default();
-            let message = format!("{:#x} bytes of memory lie past the end of the file, first at address {at}", index.missing);
+            let message = format!(
+                "{:#x} bytes of memory lie past the end of the file, first at address {at}",
+                index.missing
+            );
             findings.add(source.size(), "memory", message);
         }
         Ok(index)
@@ -301,10 +359,20 @@ impl Memory for MemoryIndex<'_> {
     fn extents(&self, within: VirtRange) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
         match self.layers.as_slice() {
             [] => Box::new(std::iter::empty()),
-            [layer] => Box::new(Clipped { extents: layer.extents_from(within.start), within }),
+            [layer] => Box::new(Clipped {
+                extents: layer.extents_from(within.start),
+                within,
+            }),
             layers => {
-                let heads = layers.iter().map(|layer| layer.extents_from(within.start).peekable()).collect();
-                Box::new(Overlay { heads, at: within.start, end: within.end })
+                let heads = layers
+                    .iter()
+                    .map(|layer| layer.extents_from(within.start).peekable())
+                    .collect();
+                Box::new(Overlay {
+                    heads,
+                    at: within.start,
+                    end: within.end,
+                })
             }
         }
     }
@@ -317,7 +385,9 @@ impl Memory for MemoryIndex<'_> {
                 break;
             }
             let Some(offset) = extent.offset else { break };
-            let Ok(size) = usize::try_from(extent.range.size()) else { break };
+            let Ok(size) = usize::try_from(extent.range.size()) else {
+                break;
+            };
             self.source.read_exact_at(offset, &mut buffer[done..done + size])?;
             done += size;
         }
@@ -378,7 +448,9 @@ impl Iterator for Overlay<'_> {
         if start >= self.end {
             return None;
         }
-        let Some(Ok(extent)) = self.heads[layer].peek().cloned() else { return None };
+        let Some(Ok(extent)) = self.heads[layer].peek().cloned() else {
+            return None;
+        };
         let mut end = extent.range.end.min(self.end);
         for head in &mut self.heads[..layer] {
             if let Some(Ok(other)) = head.peek()
@@ -391,4 +463,3 @@ impl Iterator for Overlay<'_> {
         extent.clip(VirtRange::new(start, end)).map(Ok)
     }
 }
-

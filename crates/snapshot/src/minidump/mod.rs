@@ -7,14 +7,15 @@ mod region_map;
 use std::borrow::Cow;
 
 use dotdump_format::minidump::exception::ExceptionStream;
-use dotdump_format::minidump::list::{MAX_ENTRIES, MAX_TEXT};
+use dotdump_format::minidump::list::MAX_TEXT;
 use dotdump_format::minidump::memory_list::MemoryList;
 use dotdump_format::minidump::memory64_list::Memory64List;
+use dotdump_format::minidump::misc_info::MiscInfo;
 use dotdump_format::minidump::module_list::{Module, ModuleList};
 use dotdump_format::minidump::system_info::{ProcessorArchitecture, SystemInfo};
 use dotdump_format::minidump::thread_list::{Thread, ThreadList};
 use dotdump_format::minidump::{
-    Header, LocationDescriptor, Minidump, MiniDumpType, StreamContent, StreamType, read_string_units,
+    Header, LocationDescriptor, MiniDumpType, Minidump, StreamContent, StreamType, read_string_units,
 };
 use dotdump_format::{Endian, Error, FileOffset, Findings, ReadAt, Rva, Table, VirtAddr, VirtRange};
 
@@ -23,6 +24,9 @@ use crate::process::{Blob, Content, ModuleSnapshot, ProcessSnapshot, ThreadSnaps
 use crate::regions::Region;
 use memory_index::MemoryIndex;
 use region_map::RegionMap;
+
+/// The most threads, and the most modules, that are held in memory. Windows has no such limit, but no program comes near.
+const MAX_HELD: u64 = 1 << 16;
 
 /// The longest CodeView or `IMAGE_DEBUG_MISC` record that is carried, in bytes (Breakpad reads no longer ones).
 const MAX_DEBUG_RECORD: u64 = 32_768;
@@ -66,15 +70,34 @@ impl<'a> MinidumpSnapshot<'a> {
         let threads = read_threads(&dump, mask, &mut findings)?;
         let modules = read_modules(&dump, mask, &mut findings)?;
         let exception = lenient::<ExceptionStream>(&dump, &mut findings)?.map(|record| {
-            let context = blob(&dump, &record.thread_context, MAX_CONTEXT, "Exception.ThreadContext", &mut findings);
+            let context = blob(
+                &dump,
+                &record.thread_context,
+                MAX_CONTEXT,
+                "Exception.ThreadContext",
+                &mut findings,
+            );
             (record, context)
         });
         let list = lenient::<MemoryList<'a>>(&dump, &mut findings)?;
         let list64 = lenient::<Memory64List<'a>>(&dump, &mut findings)?;
-        let stacks = threads.iter().filter_map(|thread| stack_bytes(&thread.record)).collect();
+        let stacks = threads
+            .iter()
+            .filter_map(|thread| stack_bytes(&thread.record))
+            .collect();
         let memory = MemoryIndex::new(source, list, list64, stacks, mask, &mut findings)?;
         let regions = RegionMap::read(&dump, mask, &mut findings)?;
-        Ok(Self { dump, system_info, csd_version, threads, modules, exception, memory, regions, findings })
+        Ok(Self {
+            dump,
+            system_info,
+            csd_version,
+            threads,
+            modules,
+            exception,
+            memory,
+            regions,
+            findings,
+        })
     }
 
     /// The file.
@@ -139,16 +162,20 @@ fn stack_bytes(thread: &Thread) -> Option<(u64, u64, FileOffset)> {
     Some((thread.stack.start_of_memory_range.get(), size, offset))
 }
 
-/// The entries of a list that is held in memory, at most [`MAX_ENTRIES`].
+/// The entries of a list that is held in memory, at most [`MAX_HELD`].
 fn bounded<'a, T: dotdump_format::Record>(
     table: &Table<'a, T>,
     what: &'static str,
     findings: &mut Findings,
 ) -> dotdump_format::table::TableIter<'a, T> {
-    if table.len() > MAX_ENTRIES {
-        findings.add(table.offset_of(0), what, format!("{} entries, only the first {MAX_ENTRIES} are used", table.len()));
+    if table.len() > MAX_HELD {
+        findings.add(
+            table.offset_of(0),
+            what,
+            format!("{} entries, only the first {MAX_HELD} are used", table.len()),
+        );
     }
-    table.range(0, MAX_ENTRIES)
+    table.range(0, MAX_HELD)
 }
 
 fn read_threads(dump: &Minidump<'_>, mask: u64, findings: &mut Findings) -> Result<Vec<ThreadSnapshot>, Error> {
@@ -166,25 +193,45 @@ fn read_threads(dump: &Minidump<'_>, mask: u64, findings: &mut Findings) -> Resu
     {
         for record in bounded(&list.threads, "ThreadExList", findings) {
             let record = record?;
-            let (start, size) = (record.backing_store.start_of_memory_range, record.backing_store.memory.data_size);
+            let (start, size) = (
+                record.backing_store.start_of_memory_range,
+                record.backing_store.memory.data_size,
+            );
             let store = VirtRange::sized(VirtAddr(start.get()), u64::from(size.get()));
             let thread = read_thread(dump, record.thread, mask, findings);
-            threads.push(ThreadSnapshot { backing_store: Some(store), ..thread });
+            threads.push(ThreadSnapshot {
+                backing_store: Some(store),
+                ..thread
+            });
         }
     }
     Ok(threads)
 }
 
 fn read_thread(dump: &Minidump<'_>, mut record: Thread, mask: u64, findings: &mut Findings) -> ThreadSnapshot {
-    let context = blob(dump, &record.thread_context, MAX_CONTEXT, "ThreadList.ThreadContext", findings);
+    let context = blob(
+        dump,
+        &record.thread_context,
+        MAX_CONTEXT,
+        "ThreadList.ThreadContext",
+        findings,
+    );
     record.teb.set(record.teb.get() & mask);
     let stack = &mut record.stack;
-    stack.start_of_memory_range.set(stack.start_of_memory_range.get() & mask);
-    ThreadSnapshot { record, context, backing_store: None }
+    stack
+        .start_of_memory_range
+        .set(stack.start_of_memory_range.get() & mask);
+    ThreadSnapshot {
+        record,
+        context,
+        backing_store: None,
+    }
 }
 
 fn read_modules(dump: &Minidump<'_>, mask: u64, findings: &mut Findings) -> Result<Vec<ModuleSnapshot>, Error> {
-    let Some(list) = lenient::<ModuleList<'_>>(dump, findings)? else { return Ok(Vec::new()) };
+    let Some(list) = lenient::<ModuleList<'_>>(dump, findings)? else {
+        return Ok(Vec::new());
+    };
     let mut names = NameReader { dump, text: 0 };
     let mut modules = Vec::new();
     for record in bounded(&list.modules, "ModuleList", findings) {
@@ -192,8 +239,20 @@ fn read_modules(dump: &Minidump<'_>, mask: u64, findings: &mut Findings) -> Resu
         record.base_of_image.set(record.base_of_image.get() & mask);
         modules.push(ModuleSnapshot {
             name: names.read(record.module_name_rva.get(), "ModuleList.ModuleNameRva", findings),
-            cv_record: blob(dump, &record.cv_record, MAX_DEBUG_RECORD, "ModuleList.CvRecord", findings),
-            misc_record: blob(dump, &record.misc_record, MAX_DEBUG_RECORD, "ModuleList.MiscRecord", findings),
+            cv_record: blob(
+                dump,
+                &record.cv_record,
+                MAX_DEBUG_RECORD,
+                "ModuleList.CvRecord",
+                findings,
+            ),
+            misc_record: blob(
+                dump,
+                &record.misc_record,
+                MAX_DEBUG_RECORD,
+                "ModuleList.MiscRecord",
+                findings,
+            ),
             record,
         });
     }
@@ -216,7 +275,11 @@ impl NameReader<'_, '_> {
             Ok(units) => {
                 self.text += units.len() * 2;
                 if self.text > MAX_TEXT {
-                    findings.add(offset, what, format!("more than {MAX_TEXT} bytes of names; the rest is left out"));
+                    findings.add(
+                        offset,
+                        what,
+                        format!("more than {MAX_TEXT} bytes of names; the rest is left out"),
+                    );
                 }
                 Some(units)
             }
@@ -254,7 +317,9 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
     }
 
     fn exception(&self) -> Option<(&ExceptionStream, Option<&Blob>)> {
-        self.exception.as_ref().map(|(record, context)| (record, context.as_ref()))
+        self.exception
+            .as_ref()
+            .map(|(record, context)| (record, context.as_ref()))
     }
 
     fn memory(&self) -> &dyn Memory {
@@ -283,8 +348,15 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
         types
     }
 
-    fn stream(&self, stream_type: StreamType, findings: &mut Findings) -> Result<Option<Content>, Error> {
-        self.dump.stream(stream_type).map(|stream| carry::content(&stream, self.architecture(), findings)).transpose()
+    fn stream(&self, stream_type: StreamType, findings: &mut Findings) -> Result<Option<Content<'_>>, Error> {
+        if let Some(stream) = self.dump.stream(stream_type) {
+            return carry::content(&self.dump, &stream, self.architecture(), findings).map(Some);
+        }
+        if stream_type == StreamType::MEMORY_INFO_LIST && self.has_regions() {
+            let regions = self.regions().collect::<Result<Vec<Region>, Error>>()?;
+            return Ok(Some(Content::Typed(Box::new(carry::MadeMemoryInfo(regions)))));
+        }
+        Ok(None)
     }
 
     fn bytes<'b>(&'b self, blob: &'b Blob) -> Result<Cow<'b, [u8]>, Error> {
@@ -292,14 +364,21 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
             Blob::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
             Blob::File { offset, size } => {
                 let limit = MAX_CONTEXT.max(MAX_DEBUG_RECORD);
-                let size = usize::try_from(*size).ok().filter(|size| *size as u64 <= limit).ok_or(Error::TooLarge {
-                    what: Cow::Borrowed("a record"),
-                    value: *size,
-                    limit,
-                })?;
+                let size = usize::try_from(*size)
+                    .ok()
+                    .filter(|size| *size as u64 <= limit)
+                    .ok_or(Error::TooLarge {
+                        what: Cow::Borrowed("a record"),
+                        value: *size,
+                        limit,
+                    })?;
                 self.dump.source().bytes(*offset, size)
             }
         }
+    }
+
+    fn misc_info(&self, findings: &mut Findings) -> Result<Option<MiscInfo>, Error> {
+        lenient(&self.dump, findings)
     }
 
     fn missing_bytes(&self) -> u64 {
