@@ -17,6 +17,7 @@ pub mod exception;
 pub mod guid;
 pub mod linux_auxv;
 pub mod linux_dso_debug;
+pub mod linux_mapping;
 pub mod linux_maps;
 pub mod linux_text;
 pub mod list;
