@@ -12,26 +12,45 @@ use dotdump_format::minidump::codeview::CodeView;
 use dotdump_format::minidump::crashpad_info::{CrashpadInfo, Dictionary};
 use dotdump_format::minidump::linux_auxv::{AuxvType, LinuxAuxv, WordSize};
 use dotdump_format::minidump::linux_dso_debug::LinuxDsoDebug;
-use dotdump_format::minidump::linux_maps::{LinuxMapping, LinuxMaps};
+use dotdump_format::minidump::linux_mapping::LinuxMapping;
+use dotdump_format::minidump::linux_maps::LinuxMaps;
 use dotdump_format::minidump::linux_text::{
     LinuxCmdLine, LinuxCpuInfo, LinuxEnviron, LinuxLsbRelease, LinuxProcStatus,
 };
 use dotdump_format::minidump::module_list::ModuleList;
 use dotdump_format::minidump::system_info::SystemInfo;
+use dotdump_format::minidump::thread_list::ThreadList;
 use dotdump_format::minidump::{
     DirectoryEntry, Header, Minidump, StreamContent, StreamType, VERSION, WriteStream, write_directory,
 };
 use dotdump_format::{Endian, Findings, ReadAt, Record, VirtAddr};
 
-/// The dump of this name without `mdmp-` and `.dmp`; `None` without the corpus.
-fn dump(name: &str) -> Option<Vec<u8>> {
+/// Where the dumps lie; `None` without them.
+fn corpus() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
     let corpus = std::env::var_os("DOTDUMP_CORPUS").map_or_else(beside, PathBuf::from);
     if !corpus.is_dir() {
         eprintln!("skipped: no corpus at {}", corpus.display());
         return None;
     }
-    Some(std::fs::read(corpus.join(format!("mdmp-{name}.dmp"))).unwrap())
+    Some(corpus)
+}
+
+/// The dump of this name without `mdmp-` and `.dmp`; `None` without the corpus.
+fn dump(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(corpus()?.join(format!("mdmp-{name}.dmp"))).unwrap())
+}
+
+/// All dumps in whose names `part` occurs, with their names.
+fn dumps(part: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let files = corpus().map(|corpus| std::fs::read_dir(corpus).unwrap());
+    let named = files.into_iter().flatten().map(|file| {
+        let path = file.unwrap().path();
+        (path.file_name().unwrap().to_string_lossy().into_owned(), path)
+    });
+    named
+        .filter(move |(name, _)| name.starts_with("mdmp-") && name.contains(part))
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
 }
 
 /// The stream of type `T`, which must be there and without fault.
@@ -304,8 +323,7 @@ fn maps_of_linux_dumps() {
 
 #[test]
 fn auxiliary_vector_and_linker_agree_with_the_maps() {
-    for (name, ..) in LINUX {
-        let Some(file) = dump(name) else { return };
+    for (name, file) in dumps("-linux-breakpad-").chain(dumps("-android-breakpad-")) {
         let mappings = maps(&file);
         let at = |address: u64| {
             mappings
@@ -487,5 +505,26 @@ fn assertions_and_threads_of_breakpad() {
         assert_eq!((assertion.line.get(), assertion.assertion_type.get()), (0, 0), "{name}");
         // Both dumps say that neither thread is known.
         assert_eq!(stream::<BreakpadInfo>(&file), BreakpadInfo::new(None, None), "{name}");
+    }
+}
+
+#[test]
+fn every_breakpad_info_reads_and_writes() {
+    for (name, file) in dumps("") {
+        let Some(found) = Minidump::open(&file).unwrap().stream(StreamType::BREAKPAD_INFO) else {
+            continue;
+        };
+        let info: BreakpadInfo = found.head().unwrap();
+        // Firefox's writer for Windows Error Reporting leaves parts of pointers in all three fields.
+        if name.contains("mozilla-services-windows") {
+            assert_eq!((info.dump_thread(), info.requesting_thread()), (None, None), "{name}");
+            continue;
+        }
+        assert_eq!(stream::<BreakpadInfo>(&rewritten(&info)), info, "{name}");
+        let threads = stream::<ThreadList<'_>>(&file).threads.to_vec().unwrap();
+        // One of Google's dumps calls thread 0 valid.
+        if let Some(requesting) = info.requesting_thread().filter(|thread| *thread != 0) {
+            assert!(threads.iter().any(|thread| thread.thread_id == requesting), "{name}");
+        }
     }
 }

@@ -54,8 +54,15 @@ impl BreakpadInfo {
 impl<'a> StreamContent<'a> for BreakpadInfo {
     const TYPE: StreamType = StreamType::BREAKPAD_INFO;
 
-    fn read(stream: &Stream<'a>, _: &mut Findings) -> Result<Self, Error> {
-        stream.head()
+    fn read(stream: &Stream<'a>, findings: &mut Findings) -> Result<Self, Error> {
+        let info: Self = stream.head()?;
+        let known = DUMP_THREAD_ID_VALID | REQUESTING_THREAD_ID_VALID;
+        // Firefox's dumps through Windows Error Reporting have parts of pointers here.
+        if info.validity.get() & !known != 0 {
+            let message = alloc::format!("{:#x}, no bits but {known:#x} expected", info.validity);
+            findings.add(stream.offset, "BreakpadInfo.Validity", message);
+        }
+        Ok(info)
     }
 }
 
@@ -96,6 +103,11 @@ mod tests {
         let file = file_with(Endian::Little, &raw);
         let info = read_stream(&file, BreakpadInfo::read).0.unwrap();
         assert_eq!((info.dump_thread(), info.requesting_thread()), (None, Some(9)));
+        let pointer = words(&[0x8EF0_A7A0, 0x15D, 0x8EF0_A7A0]);
+        raw.bytes = &pointer;
+        let file = file_with(Endian::Little, &raw);
+        let (info, findings) = read_stream(&file, BreakpadInfo::read);
+        assert_eq!((info.unwrap().dump_thread(), findings.total()), (None, 1));
         raw.bytes = &bytes[..11];
         let file = file_with(Endian::Little, &raw);
         assert!(matches!(

@@ -19,7 +19,11 @@ prop_compose! {
         simple_annotations in dictionary(),
         objects in prop::collection::vec((string(), any::<u16>(), string()), 0..4),
     ) -> ModuleCrashpadInfo {
-        let annotation = |(name, annotation_type, value): (_, _, Utf8String)| Annotation { name, annotation_type, value: value.0 };
+        let annotation = |(name, annotation_type, value): (_, _, Utf8String)| Annotation {
+            name,
+            annotation_type,
+            value: value.0,
+        };
         ModuleCrashpadInfo {
             module_index,
             version: VERSION,

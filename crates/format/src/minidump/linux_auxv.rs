@@ -211,11 +211,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn read_gives_what_was_written(pairs in prop::collection::vec((1_u32.., any::<u64>()), 0..40), long in any::<bool>()) {
+        fn read_gives_what_was_written(
+            pairs in prop::collection::vec((1_u32.., any::<u64>()), 0..40),
+            long in any::<bool>(),
+        ) {
             let word = if long { WordSize::Eight } else { WordSize::Four };
             let fit = |value| if long { value } else { value & 0xFFFF_FFFF };
             let entries = pairs.into_iter().map(|(entry, value)| (AuxvType(entry.into()), fit(value))).collect();
-            assert_round_trip_by(&LinuxAuxv { word, entries }, |stream, findings| LinuxAuxv::read(stream, word, findings));
+            let auxv = LinuxAuxv { word, entries };
+            assert_round_trip_by(&auxv, |stream, findings| LinuxAuxv::read(stream, word, findings));
         }
     }
 

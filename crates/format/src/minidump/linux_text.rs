@@ -163,7 +163,9 @@ mod tests {
         }
 
         #[test]
-        fn lists_split_where_they_were_joined(items in prop::collection::vec(prop::collection::vec(1_u8.., 0..9), 0..9)) {
+        fn lists_split_where_they_were_joined(
+            items in prop::collection::vec(prop::collection::vec(1_u8.., 0..9), 0..9),
+        ) {
             let joined: Vec<u8> = items.iter().flat_map(|item| item.iter().copied().chain([0])).collect();
             let text = LinuxCmdLine::new(joined);
             prop_assert_eq!(text.items().map(<[u8]>::to_vec).collect::<Vec<_>>(), items);

@@ -21,6 +21,7 @@ pub mod handle_data;
 pub mod handle_operation_list;
 pub mod linux_auxv;
 pub mod linux_dso_debug;
+pub mod linux_mapping;
 pub mod linux_maps;
 pub mod linux_text;
 pub mod list;
