@@ -6,6 +6,7 @@ mod header;
 mod stream_type;
 mod string;
 
+pub mod context;
 pub mod exception;
 pub mod list;
 pub mod memory64_list;
