@@ -13,6 +13,7 @@ pub mod assertion_info;
 pub mod breakpad_info;
 pub mod codeview;
 pub mod comment;
+pub mod context;
 pub mod crashpad_info;
 pub mod exception;
 pub mod function_table;
