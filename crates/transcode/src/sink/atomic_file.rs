@@ -130,8 +130,10 @@ impl Sink for AtomicFile<'_> {
         }
         let present = metadata.len().saturating_sub(offset);
         if present < len {
-            let (offset, missing) = (offset.min(metadata.len()), len - present);
-            return Err(SinkError::SourceEnds { offset, missing });
+            return Err(SinkError::SourceEnds {
+                offset: metadata.len(),
+                missing: len - present,
+            });
         }
         while len > 0 {
             let step = match extent(source, offset, len) {

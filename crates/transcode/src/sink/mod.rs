@@ -26,6 +26,8 @@ mod gather;
 mod in_kernel;
 mod platform;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io;
