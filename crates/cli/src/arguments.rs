@@ -162,11 +162,10 @@ pub(crate) struct DumpArguments {
 
 impl Args for DumpArguments {
     fn augment_args(command: Command) -> Command {
-        let heading = command.get_next_help_heading().map(str::to_owned);
         command
             .next_help_heading("Dump options, as in WinDbg (with - or / in front)")
             .args(DUMP_OPTIONS.iter().map(argument))
-            .next_help_heading(heading.unwrap_or_else(|| "Options".into()))
+            .next_help_heading(None)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -278,10 +277,19 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Argumen
             "unknown dump option `{}`; did you mean `{}`?",
             unknown.word, unknown.known
         );
-        command.clone().error(ErrorKind::UnknownArgument, message)
+        used(&mut command.clone(), &unknown.subcommand).error(ErrorKind::UnknownArgument, message)
     })?;
     let matches = command.try_get_matches_from_mut(words)?;
-    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    Arguments::from_arg_matches(&matches)
+        .map_err(|error| error.format(used(&mut command, matches.subcommand_name().unwrap_or_default())))
+}
+
+/// The part of the command line whose usage explains a mistake.
+fn used<'a>(command: &'a mut Command, subcommand: &str) -> &'a mut Command {
+    if command.find_subcommand(subcommand).is_none() {
+        return command;
+    }
+    command.find_subcommand_mut(subcommand).expect("it was found")
 }
 
 struct Known<'a>(&'a Command);

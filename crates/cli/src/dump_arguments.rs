@@ -17,6 +17,8 @@ pub(crate) trait Grammar {
 /// A word that can only be meant as a dump option, and is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnknownOption {
+    /// The subcommand that it was given to.
+    pub(crate) subcommand: String,
     /// The word.
     pub(crate) word: String,
     /// What is meant by what it starts with.
@@ -80,7 +82,11 @@ pub(crate) fn spell_out(
             None => {
                 if let Some(known) = text.strip_prefix('-').and_then(nearest) {
                     let (word, known) = (text.to_owned(), known.usage());
-                    return Err(UnknownOption { word, known });
+                    return Err(UnknownOption {
+                        subcommand,
+                        word,
+                        known,
+                    });
                 }
                 spelled.push(word);
             }

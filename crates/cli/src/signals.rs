@@ -41,6 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_signal_asks_to_stop() {
+        let cancel = install().expect("handlers");
+        assert!(!cancel.is_cancelled());
+        signal_hook::low_level::raise(SIGTERM).expect("a signal");
+        assert!(cancel.is_cancelled());
+    }
+
+    #[test]
     fn ignored_signals_are_known() {
         // The runtime of every Rust program ignores this one.
         assert!(is_ignored(signal_hook::consts::SIGPIPE));

@@ -25,7 +25,10 @@ fn names(folder: &TempDir) -> Vec<String> {
 
 /// Bytes that differ from one offset to the next, without a period that divides a buffer.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|index| (index * 7 + index / 251) as u8 | 1).collect()
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder fits")]
+    (0..len)
+        .map(|index| ((index * 7 + index / 251) % 256) as u8 | 1)
+        .collect()
 }
 
 fn open<'a>(path: &Path, overwrite: bool, cancel: &'a Cancel) -> Result<Box<dyn Sink + 'a>, SinkError> {
@@ -131,7 +134,8 @@ fn a_cancelled_or_dropped_sink_leaves_nothing() {
     fs::write(&source_path, pattern(1 << 20)).expect("a file");
     let source = File::open(&source_path).expect("the file");
 
-    let works: [fn(&mut dyn Sink, &File) -> Result<(), SinkError>; 4] = [
+    type Work = fn(&mut dyn Sink, &File) -> Result<(), SinkError>;
+    let works: [Work; 4] = [
         |sink, _| sink.write_all(&pattern(1 << 20)),
         |sink, source| sink.copy_from(source, 0, 1 << 20),
         |sink, source| sink.copy_from(source, 1, (1 << 20) - 1),
@@ -400,7 +404,7 @@ mod unix {
 
     #[test]
     fn a_closed_pipe_is_an_error_not_a_signal() {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let cancel = Cancel::new();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
