@@ -1,0 +1,48 @@
+//! The validators: independent readers and writers of dumps that judge what dotdump writes.
+//!
+//! They are no part of the repository. `DOTDUMP_VALIDATORS` says where their scripts are; without it they are looked
+//! for beside the repository.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::checks::TEST;
+use crate::run::{cargo, root, run};
+
+/// With this variable set, a test that finds a validator missing fails instead of skipping itself.
+const REQUIRE: &str = "DOTDUMP_REQUIRE_VALIDATORS";
+
+/// The package of the tests that use them.
+const TESTS: &str = "dotdump-tests";
+
+/// Where their scripts are, if they are there.
+fn scripts() -> Option<PathBuf> {
+    let folder = env::var_os("DOTDUMP_VALIDATORS").map_or_else(|| root().join("../shared/validators"), PathBuf::from);
+    folder.join("install.sh").is_file().then_some(folder)
+}
+
+/// Installs them, with the Windows ones; what is installed already is left alone. `false` where they are not there.
+pub(crate) fn install() -> anyhow::Result<bool> {
+    let Some(folder) = scripts() else {
+        eprintln!("no validators: neither in DOTDUMP_VALIDATORS nor in ../shared/validators");
+        return Ok(false);
+    };
+    run(Command::new(folder.join("install.sh")).arg("windows"))?;
+    Ok(true)
+}
+
+/// All tests, and none may miss a validator.
+pub(crate) fn test_all() -> anyhow::Result<()> {
+    run(cargo(TEST).env(REQUIRE, "1"))
+}
+
+/// Installs the validators and runs the tests that use them.
+pub(crate) fn install_and_test() -> anyhow::Result<()> {
+    if !install()? {
+        bail!("the validators are not there");
+    }
+    run(cargo(&["test", "-p", TESTS]).env(REQUIRE, "1"))
+}
