@@ -50,7 +50,7 @@ fn fields_lie_where_the_format_has_them() {
     assert_eq!(offset_of!(MiscInfoRecord, build_string), 232);
     assert_eq!(offset_of!(MiscInfoRecord, dbg_bld_str), 752);
     assert_eq!(offset_of!(MiscInfoRecord, xstate_data), 832);
-    assert_eq!(offset_of!(XStateConfigFeatureMscInfo, features), 16);
+    assert_eq!(offset_of!(XStateConfig, features), 16);
     assert_eq!(offset_of!(MiscInfoRecord, process_cookie), 1360);
 }
 
