@@ -432,7 +432,7 @@ fn system_memory() {
     );
     let performance = &info.record.performance;
     assert_eq!(performance.mdl_pages_allocated.get(), 164_882);
-    // The page frame database has 48 bytes for each of the 0xFEC3BF pages, rounded up to pages.
+    // Close to 48 bytes for each of the 0xFEC3BF physical pages: 195,659 pages.
     assert_eq!(performance.pfn_database_committed_pages.get(), 196_694);
     assert_eq!(performance.contiguous_pages_allocated.get(), 48_670);
 }
