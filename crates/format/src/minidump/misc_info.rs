@@ -300,13 +300,7 @@ impl<'a> StreamContent<'a> for MiscInfo {
             );
             bytes.len()
         } else {
-            if stated > SIZE_5 as u64 {
-                findings.add(
-                    stream.offset,
-                    WHAT,
-                    alloc::format!("{stated}, of which the first {SIZE_5} are read"),
-                );
-            }
+            // Breakpad's record ends with padding, and newer ones may be longer.
             usize::try_from(stated).unwrap_or(SIZE_5).min(bytes.len())
         };
         let mut record = MiscInfoRecord::read_partial(&bytes[..size], stream.endian);
