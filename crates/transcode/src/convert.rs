@@ -1,7 +1,7 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
 use dotdump_format::{Error, FileOffset};
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet};
+use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
@@ -10,7 +10,7 @@ use crate::options::MiniOptions;
 use crate::plan::{Ingredients, Planned, plan};
 use crate::report::{self, ClassReport, ErasedReport, MemoryReport, Report, StreamReport, Written};
 use crate::request::Request;
-use crate::select::{MemoryClass, Selection, select, select_again, trim_to};
+use crate::select::{Selection, select, select_again, trim_to};
 use crate::shortfall::{Shortfall, Shortfalls};
 use crate::sink::Sink;
 
@@ -70,11 +70,7 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
         return Err(ConvertError::Refused(shortfalls.into_vec()));
     }
     let filter = match (&again, options.contains(MiniOptions::FILTER_MEMORY)) {
-        (None, true) => Some(StackFilter::new(
-            snapshot,
-            &selection.stacks,
-            filtered_beside_stacks(&selection),
-        )?),
+        (None, true) => Some(StackFilter::new(snapshot, &selection.stacks, selection.beside.clone())?),
         _ => None,
     };
     let mut planned = build(
@@ -110,18 +106,6 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
         filter,
         planned,
         report,
-    })
-}
-
-/// Memory that was only taken because stacks point to it: it is filtered as the stacks are.
-fn filtered_beside_stacks(selection: &Selection) -> RangeSet {
-    let indirect = selection
-        .classes
-        .iter()
-        .filter(|class| class.class == MemoryClass::Indirect);
-    indirect.fold(RangeSet::new(), |mut all, class| {
-        all.extend(&class.ranges);
-        all
     })
 }
 

@@ -70,12 +70,26 @@ pub struct Area {
     pub range: VirtRange,
     /// The stack to which they belong: pointers into it stay. Empty where they are no stack's.
     pub own: VirtRange,
+    /// The words in it: those of the processor, or of 32-bit code under WOW64.
+    pub words: Words,
+}
+
+/// What is filtered and what is not, apart from the stacks of the threads.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// Memory that was only taken because stacks point to it.
+    pub others: RangeSet,
+    /// Memory with 32-bit words in a 64-bit process.
+    pub others_32: RangeSet,
+    /// Stacks of 32-bit code in a 64-bit process.
+    pub stacks_32: Vec<VirtRange>,
+    /// Registers and structures within filtered memory that a stack walk needs as they are.
+    pub exempt: RangeSet,
 }
 
 /// The filter for one dump.
 #[derive(Clone, Debug)]
 pub struct StackFilter {
-    words: Words,
     code: Targets,
     /// All stacks: memory that is no stack itself keeps its pointers into any of them.
     stacks: Targets,
@@ -84,12 +98,11 @@ pub struct StackFilter {
 }
 
 impl StackFilter {
-    /// The filter for a snapshot's stacks, and for `others`: further memory that was only taken because stacks point
-    /// to it.
+    /// The filter for a snapshot's stacks and what lies `beside` them.
     ///
     /// # Errors
     /// [`Error::Read`] where the medium fails.
-    pub fn new(snapshot: &dyn ProcessSnapshot, stacks: &[ThreadStack], others: RangeSet) -> Result<Self, Error> {
+    pub fn new(snapshot: &dyn ProcessSnapshot, stacks: &[ThreadStack], beside: Beside) -> Result<Self, Error> {
         let mut code: RangeSet = snapshot
             .modules()
             .iter()
@@ -98,8 +111,11 @@ impl StackFilter {
         for range in snapshot.other_code()? {
             code.insert(range);
         }
-        let own = || stacks.iter().filter_map(|stack| stack.own);
-        let mut areas: Vec<Area> = own().map(|range| Area { range, own: range }).collect();
+        let words = Words::of(snapshot);
+        let own = stacks.iter().filter_map(|stack| stack.own).map(|own| (own, words));
+        let own = own.chain(beside.stacks_32.iter().map(|own| (*own, Words::x86())));
+        let mut areas: Vec<Area> = own.map(|(own, words)| Area { range: own, own, words }).collect();
+        let targets = areas.iter().map(|area| area.own).collect();
         areas.sort_by_key(|area| area.range);
         // Two threads cannot share a stack; where a damaged dump says so, each address belongs to the first.
         let mut end = VirtAddr(0);
@@ -108,27 +124,27 @@ impl StackFilter {
             end = end.max(area.range.end);
             !area.range.is_empty()
         });
-        let stack_ranges: Vec<VirtRange> = areas.iter().map(|area| area.range).collect();
-        for range in others.into_vec() {
-            let mut at = range.start;
-            for stack in dotdump_snapshot::ranges::clipped(&stack_ranges, range) {
+        for (others, words) in [(beside.others_32, Words::x86()), (beside.others, words)] {
+            let taken: RangeSet = areas.iter().map(|area| area.range).collect();
+            for range in without(others, &taken.into_vec()) {
                 areas.push(Area {
-                    range: VirtRange::new(at, stack.start),
+                    range,
                     own: VirtRange::default(),
+                    words,
                 });
-                at = stack.end;
             }
-            areas.push(Area {
-                range: VirtRange::new(at, range.end),
-                own: VirtRange::default(),
-            });
         }
-        areas.retain(|area| !area.range.is_empty());
+        let exempt = beside.exempt.into_vec();
+        areas = areas
+            .into_iter()
+            .flat_map(|area| {
+                without(RangeSet::from_iter([area.range]), &exempt).map(move |range| Area { range, ..area })
+            })
+            .collect();
         areas.sort_by_key(|area| area.range);
         Ok(Self {
-            words: Words::of(snapshot),
             code: Targets::new(code),
-            stacks: Targets::new(own().collect()),
+            stacks: Targets::new(targets),
             areas,
         })
     }
@@ -164,20 +180,21 @@ impl StackFilter {
     }
 
     fn apply_to_area(&self, area: &Area, address: VirtAddr, bytes: &mut [u8]) -> u64 {
-        let size = self.words.size;
+        let words = area.words;
+        let size = words.size;
         let misaligned = usize::try_from(address.0.wrapping_neg() % size as u64)
             .unwrap_or(0)
             .min(bytes.len());
         let (head, rest) = bytes.split_at_mut(misaligned);
         let aligned = rest.len() - rest.len() % size;
-        let (words, tail) = rest.split_at_mut(aligned);
+        let (whole, tail) = rest.split_at_mut(aligned);
         let mut erased = u64::from(erase(head)) + u64::from(erase(tail));
         let own = area.own;
         let (start, length) = (own.start.0, own.size());
-        let mask = self.words.address_mask;
+        let mask = words.address_mask;
         let elsewhere = own.is_empty();
-        for bytes in words.chunks_exact_mut(size) {
-            let word = self.words.decode(bytes);
+        for bytes in whole.chunks_exact_mut(size) {
+            let word = words.decode(bytes);
             if word == 0 {
                 continue;
             }
@@ -192,6 +209,21 @@ impl StackFilter {
         }
         erased
     }
+}
+
+/// The parts of `ranges` that lie outside of `taken` (sorted, apart).
+fn without(ranges: RangeSet, taken: &[VirtRange]) -> impl Iterator<Item = VirtRange> + '_ {
+    ranges.into_vec().into_iter().flat_map(move |range| {
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        for hole in dotdump_snapshot::ranges::clipped(taken, range) {
+            parts.push(VirtRange::new(at, hole.start));
+            at = hole.end;
+        }
+        parts.push(VirtRange::new(at, range.end));
+        parts.retain(|part| !part.is_empty());
+        parts
+    })
 }
 
 /// Zeros a part of a word; tells whether that changed it.

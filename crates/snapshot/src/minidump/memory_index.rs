@@ -171,7 +171,7 @@ impl<'a> Layer<'a> {
         let (mut marks, mut end, mut sorted) = (Vec::new(), VirtAddr(0), true);
         let mut extents = descriptors.extents(0, base, limits);
         let mut entry = 0_u64;
-        while let Some(extent) = extents.next() {
+        for extent in extents.by_ref() {
             let Extent { range, offset } = extent?;
             if entry.is_multiple_of(MARK_EVERY) {
                 // An empty entry stands between its neighbours, whatever address it names.
@@ -415,9 +415,12 @@ impl<I: Iterator<Item = Result<Extent, Error>>> Iterator for Clipped<I> {
     }
 }
 
+/// The extents of one layer, in ascending order.
+type ExtentIter<'a> = Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>;
+
 /// Several layers over each other: the first one that has an address gives it.
 struct Overlay<'a> {
-    heads: Vec<Peekable<Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>>>,
+    heads: Vec<Peekable<ExtentIter<'a>>>,
     at: VirtAddr,
     end: VirtAddr,
 }

@@ -14,10 +14,12 @@ mod windows_layout;
 mod wow64;
 
 use dotdump_format::minidump::MiniDumpType;
-use dotdump_format::minidump::context;
+use dotdump_format::minidump::context::xstate::XState;
+use dotdump_format::minidump::context::{self, ContextKind};
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::{Blob, Memory, ProcessSnapshot, RangeSet};
 
+use crate::filter::Beside;
 use crate::options::MiniOptions;
 use crate::shortfall::Shortfalls;
 use crate::words::Words;
@@ -70,6 +72,8 @@ pub struct Selection {
     pub stacks: Vec<ThreadStack>,
     /// The memory, by class.
     pub classes: Vec<Class>,
+    /// What the privacy filter has to know beside the stacks.
+    pub beside: Beside,
     /// The `MINIDUMP_TYPE` bits whose content is there.
     pub achieved: MiniDumpType,
 }
@@ -121,9 +125,11 @@ pub fn select(
     let mut selection = Selection {
         stacks,
         classes: Vec::new(),
+        beside: Beside::default(),
         achieved: MiniDumpType::empty(),
     };
     let foreign = wow64::wow64_state(snapshot, &words)?;
+    selection.beside = wow64::beside_stacks(&foreign);
 
     let crashed = snapshot.exception().map(|(record, _)| record.thread_id.get());
     let (mut crash_stack, mut other_stacks) = (RangeSet::new(), RangeSet::new());
@@ -174,7 +180,11 @@ pub fn select(
         if stacks.is_empty() {
             shortfalls.warn("-mi", "no stack memory in the source to look for pointers in");
         }
+        selection.beside.others.extend(&indirect);
         selection.add(memory, MemoryClass::Indirect, indirect)?;
+    }
+    if options.contains(MiniOptions::AVX_STATE) && !has_extended_state(snapshot)? {
+        shortfalls.warn("-my", "no extended processor state in the source");
     }
     for (option, kind, class, bit) in [
         (
@@ -247,6 +257,7 @@ pub fn select_again(snapshot: &dyn ProcessSnapshot, achieved: MiniDumpType) -> R
     let mut selection = Selection {
         stacks,
         classes: Vec::new(),
+        beside: Beside::default(),
         achieved,
     };
     let all = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
@@ -286,6 +297,19 @@ fn instruction_windows(snapshot: &dyn ProcessSnapshot, foreign: &[wow64::Wow64Th
 fn contexts(snapshot: &dyn ProcessSnapshot) -> impl Iterator<Item = &Blob> {
     let threads = snapshot.threads().iter().filter_map(|thread| thread.context.as_ref());
     threads.chain(snapshot.exception().and_then(|(_, context)| context))
+}
+
+/// Whether any context has extended state behind it.
+fn has_extended_state(snapshot: &dyn ProcessSnapshot) -> Result<bool, Error> {
+    for blob in contexts(snapshot) {
+        let bytes = snapshot.bytes(blob)?;
+        if let Some(kind) = ContextKind::of(&bytes, snapshot.architecture(), snapshot.endian())
+            && XState::read(&bytes, kind.base_size(), snapshot.endian()).is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn instruction_pointer(snapshot: &dyn ProcessSnapshot, blob: &Blob) -> Result<Option<u64>, Error> {

@@ -8,6 +8,7 @@ use dotdump_snapshot::memory::read_array;
 use dotdump_snapshot::{ProcessSnapshot, RangeSet};
 
 use super::windows_layout::{TEB32_DISTANCE, TEB64_WOW_TEB_OFFSET, TEB64_WOW64_CPU, WOW64_CPU_CONTEXT, X64, X86};
+use crate::filter::Beside;
 use crate::words::Words;
 
 /// The size of an x86 CONTEXT.
@@ -28,6 +29,8 @@ pub(crate) struct Wow64Thread {
     pub(crate) instruction_pointer: u32,
     /// Its 32-bit stack, from the stack pointer to the base.
     pub(crate) stack: VirtRange,
+    /// All addresses of its 32-bit stack, unused ones below the stack pointer included.
+    pub(crate) own_stack: VirtRange,
 }
 
 /// The 32-bit side of all threads that have one.
@@ -81,8 +84,13 @@ fn thread_state(
         return Ok(None);
     };
     let stack = VirtRange::new(VirtAddr(stack_pointer).saturating_sub(4), VirtAddr(base));
+    let limit = Words::x86()
+        .read(memory, teb32.saturating_add(X86.teb_stack_base + 4))?
+        .unwrap_or(stack_pointer);
+    let own_stack = VirtRange::new(VirtAddr(limit).min(stack.start), VirtAddr(base));
     let context = VirtRange::sized(context, X86_CONTEXT as u64);
     Ok(Some(Wow64Thread {
+        own_stack,
         thread,
         teb64,
         teb32,
@@ -105,6 +113,27 @@ fn teb32_of(snapshot: &dyn ProcessSnapshot, teb64: VirtAddr) -> Result<Option<Vi
         }
     }
     Ok(None)
+}
+
+/// What the privacy filter has to know of the 32-bit side: its stacks; the environment blocks, of which only the
+/// pointers at the start are needed; and the registers, which stay.
+pub(crate) fn beside_stacks(states: &[Wow64Thread]) -> Beside {
+    let mut beside = Beside::default();
+    for state in states {
+        beside.stacks_32.push(state.own_stack);
+        beside.others.insert(VirtRange::sized(state.teb64, X64.teb_size));
+        beside.others_32.insert(VirtRange::sized(state.teb32, X86.teb_size));
+        beside.exempt.insert(VirtRange::sized(state.teb64, X64.teb_peb + 8));
+        beside
+            .exempt
+            .insert(VirtRange::sized(state.teb64.saturating_add(TEB64_WOW64_CPU), 8));
+        beside
+            .exempt
+            .insert(VirtRange::sized(state.teb64.saturating_add(TEB64_WOW_TEB_OFFSET), 4));
+        beside.exempt.insert(VirtRange::sized(state.teb32, X86.teb_peb + 4));
+        beside.exempt.insert(state.context);
+    }
+    beside
 }
 
 /// What a debugger needs to find the 32-bit side: both environment blocks, and the registers.
