@@ -7,6 +7,8 @@ mod fixture;
 mod run;
 mod validators;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -36,15 +38,25 @@ enum Task {
     Ci,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    match perform(&Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> anyhow::Result<()> {
+    match task {
         Task::Fmt => checks::fmt(),
         Task::Clippy => checks::clippy(),
         Task::Doc => checks::doc(),
         Task::NoStd => checks::no_std(),
         Task::Test => checks::test(),
         Task::Validators => validators::install_and_test(),
-        Task::Fixture(arguments) => fixture::make(&arguments),
+        Task::Fixture(arguments) => fixture::make(arguments),
         Task::Ci => ci(),
     }
 }
