@@ -11,6 +11,8 @@ pub mod minidump;
 pub mod record;
 pub mod source;
 pub mod table;
+#[cfg(test)]
+mod test_dump;
 pub mod time;
 
 pub use addr::{FileOffset, Rva, VirtAddr, VirtRange};

@@ -10,8 +10,11 @@ use crate::error::{Error, Findings};
 use crate::record::{Endian, Record};
 use crate::source::ReadAt;
 
-/// How many bytes a scan reads at a time.
+/// How many bytes a scan reads at a time, once it has gone on for a while.
 const CHUNK: usize = 64 << 10;
+
+/// How many bytes a scan reads first: a search that needs a few records should not read more.
+const FIRST_CHUNK: usize = 4 << 10;
 
 /// `len` records of type `T`, `stride` bytes apart, in a file. Holds no copy of them: memory does not grow with the
 /// count, whatever a file claims. A stride below the size of `T` reads the missing fields as zero.
@@ -159,6 +162,7 @@ impl<'a, T: Record> Table<'a, T> {
             last,
             buffer: Vec::new(),
             buffered: 0..0,
+            chunk: FIRST_CHUNK,
             failed: false,
         }
     }
@@ -205,12 +209,14 @@ pub struct TableIter<'a, T> {
     last: u64,
     buffer: Vec<u8>,
     buffered: core::ops::Range<u64>,
+    chunk: usize,
     failed: bool,
 }
 
 impl<T: Record> TableIter<'_, T> {
     fn fill(&mut self) -> Result<(), Error> {
-        let per_chunk = (CHUNK / self.table.stride).max(1) as u64;
+        let per_chunk = (self.chunk / self.table.stride).max(1) as u64;
+        self.chunk = (self.chunk * 2).min(CHUNK);
         let count = per_chunk.min(self.last - self.next);
         // A chunk is at most CHUNK bytes or one record, so this never truncates.
         let size = usize::try_from(count).unwrap_or(1) * self.table.stride;

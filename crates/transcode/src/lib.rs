@@ -1,1 +1,31 @@
+//! The `.dump` engine: a source shows itself as a snapshot; the options and the snapshot make a plan; the plan is
+//! written once, front to back.
+//!
+//! - [`options`]: the table of all dump options, and the set of those that one dump was asked for.
+//! - [`convert`]: one conversion from beginning to end, by way of [`select`], [`filter`], [`plan`] and [`execute`].
+//! - [`sink`]: outputs. A file that appears whole or not at all, standard output, a pipe.
+//!
+//! ```
+//! use dotdump_transcode::options::MiniOptions;
+//!
+//! let options: MiniOptions = "i".parse()?;
+//! assert_eq!(options.mini_dump_type().bits(), 0x40);
+//! # Ok::<(), dotdump_transcode::options::OptionsError>(())
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod convert;
+pub mod execute;
+pub mod filter;
+pub mod manifest;
+pub mod options;
+pub mod plan;
+pub mod report;
+pub mod request;
+pub mod select;
+pub mod shortfall;
+pub mod sink;
+pub mod words;
+
+pub use convert::{Conversion, ConvertError, prepare};
+pub use request::Request;

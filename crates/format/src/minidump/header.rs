@@ -10,6 +10,9 @@ pub const SIGNATURE: u32 = 0x504D_444D;
 /// The low 16 bits of [`Header::version`]. The high 16 bits are the writer's own.
 pub const VERSION: u16 = 0xA793;
 
+/// [`Header::version`] of a writer that has no number of its own.
+pub const VERSION_NUMBER: u32 = VERSION as u32;
+
 record! {
     /// `MINIDUMP_HEADER` (`minidumpapiset.h`), 32 bytes at file offset 0.
     pub struct Header[32] {

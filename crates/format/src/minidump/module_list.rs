@@ -1,10 +1,14 @@
 //! `ModuleListStream` (4): loaded modules.
 
+use alloc::vec::Vec;
+
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use super::{LocationDescriptor, Stream, StreamContent, StreamType};
+use super::list::reserve_list;
+use super::{LocationDescriptor, Stream, StreamContent, StreamType, write_string_units};
 use crate::error::{Error, Findings};
-use crate::record::record;
+use crate::layout::{Layout, Piece};
+use crate::record::{Record, record};
 use crate::table::Table;
 
 record! {
@@ -89,4 +93,51 @@ impl<'a> StreamContent<'a> for ModuleList<'a> {
             modules: stream.counted_list("ModuleList", findings)?,
         })
     }
+}
+
+/// A module as it goes into a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedModule {
+    /// Its record; the file offsets in it are set when it is written.
+    pub record: Module,
+    /// Its name: UTF-16 code units. A module without a name gets an empty one: readers reject the whole list over a
+    /// name that is absent.
+    pub name: Vec<u16>,
+    /// Its CodeView record.
+    pub cv_record: Option<Piece>,
+    /// Its `IMAGE_DEBUG_MISC` record.
+    pub misc_record: Option<Piece>,
+}
+
+/// Lays out a ModuleListStream: the list, then the names, then the debug records.
+///
+/// # Errors
+/// [`Error::TooLarge`] where a count, a size or an offset does not fit its field.
+pub fn write(layout: &mut Layout, modules: &[OwnedModule]) -> Result<LocationDescriptor, Error> {
+    let (room, location) = reserve_list::<Module>(layout, modules.len(), "ModuleList")?;
+    let mut records = Vec::with_capacity(modules.len());
+    for module in modules {
+        let mut record = module.record;
+        record.module_name_rva = write_string_units(layout, &module.name)?.0.into();
+        records.push(record);
+    }
+    for (module, record) in modules.iter().zip(&mut records) {
+        record.cv_record = place(layout, module.cv_record.as_ref(), "ModuleList.CvRecord")?;
+        record.misc_record = place(layout, module.misc_record.as_ref(), "ModuleList.MiscRecord")?;
+    }
+    for (index, record) in records.iter().enumerate() {
+        layout.fill_record(room, 4 + index * Module::SIZE, record);
+    }
+    Ok(location)
+}
+
+/// Adds a debug record; none has no place.
+fn place(layout: &mut Layout, piece: Option<&Piece>, what: &'static str) -> Result<LocationDescriptor, Error> {
+    let Some(piece) = piece else {
+        return Ok(LocationDescriptor::default());
+    };
+    layout.align(4);
+    let size = piece.size();
+    let offset = layout.push(piece.clone());
+    layout.location(offset, size, what)
 }

@@ -1,0 +1,43 @@
+//! The command `dotdump`: arguments, progress, printing.
+#![forbid(unsafe_code)]
+#![expect(dead_code, reason = "read by the engine only")]
+
+mod arguments;
+mod convert;
+mod dump_arguments;
+mod exit;
+mod inspect;
+mod progress;
+mod signals;
+mod size;
+mod texts;
+mod verify;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use arguments::Action;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that nobody reads to its end is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success }.into();
+        }
+    };
+    let result = match arguments.action {
+        Action::Convert(arguments) => convert::run(&arguments),
+        Action::Inspect(arguments) => inspect::run(&arguments),
+        Action::Verify(arguments) => verify::run(&arguments),
+        Action::Completions { shell } => texts::completions(shell, arguments::command()),
+        Action::Man => texts::man(arguments::command()),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "dotdump: {error:#}");
+        Exit::Failure
+    });
+    exit.into()
+}

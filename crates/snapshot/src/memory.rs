@@ -1,0 +1,68 @@
+//! The memory that a snapshot holds.
+
+use dotdump_format::{Error, FileOffset, VirtAddr, VirtRange};
+
+/// Memory that is there: an address range and, where the snapshot is a file, the place of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The addresses.
+    pub range: VirtRange,
+    /// Where the bytes lie in the source file; `None` for a live process.
+    pub offset: Option<FileOffset>,
+}
+
+impl Extent {
+    /// The part that lies in `within`, or `None` where there is none.
+    #[must_use]
+    pub fn clip(&self, within: VirtRange) -> Option<Self> {
+        let range = self.range.intersection(within)?;
+        let skipped = range.start.0 - self.range.start.0;
+        Some(Self {
+            range,
+            offset: self.offset.map(|offset| offset.saturating_add(skipped)),
+        })
+    }
+}
+
+/// Memory by address. Ranges come sorted and without overlaps, whatever the source's order.
+pub trait Memory {
+    /// The memory within `within`, in ascending order. Neighbouring extents need not be joined: where a source has
+    /// borders, they show.
+    fn extents(&self, within: VirtRange) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_>;
+
+    /// Reads from `address` on and tells how many bytes were there before the first one that is absent.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    fn read(&self, address: VirtAddr, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    /// All memory.
+    fn all(&self) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
+        self.extents(VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX)))
+    }
+}
+
+/// Reads exactly `N` bytes, or tells that they are not all there.
+///
+/// # Errors
+/// [`Error::Read`] where the medium fails.
+pub fn read_array<const N: usize>(memory: &dyn Memory, address: VirtAddr) -> Result<Option<[u8; N]>, Error> {
+    let mut bytes = [0; N];
+    Ok((memory.read(address, &mut bytes)? == N).then_some(bytes))
+}
+
+/// The address range from the first to the last address that touch `address` without a gap, in `memory`.
+///
+/// # Errors
+/// [`Error::Read`] where the medium fails.
+pub fn contiguous_end(memory: &dyn Memory, address: VirtAddr, limit: u64) -> Result<VirtAddr, Error> {
+    let mut end = address;
+    for extent in memory.extents(VirtRange::sized(address, limit)) {
+        let range = extent?.range;
+        if range.start > end {
+            break;
+        }
+        end = end.max(range.end);
+    }
+    Ok(end)
+}

@@ -1,0 +1,152 @@
+//! The map of the address space of a minidump: its MemoryInfoList, or on Linux its copy of `/proc/PID/maps`.
+
+use dotdump_format::minidump::linux_maps::{LinuxMapping, LinuxMaps};
+use dotdump_format::minidump::list::MAX_ENTRIES;
+use dotdump_format::minidump::memory_info_list::{MemoryInfo, MemoryInfoList};
+use dotdump_format::minidump::{Minidump, StreamType};
+use dotdump_format::{Error, Findings, Table, VirtAddr, VirtRange};
+
+use super::lenient;
+use crate::regions::{MEM_IMAGE, Region};
+
+/// The regions of a process.
+pub(super) enum RegionMap<'a> {
+    /// The dump does not tell.
+    Unknown,
+    /// A list in ascending order, which stays in the file.
+    Sorted { table: Table<'a, MemoryInfo>, mask: u64 },
+    /// Regions in memory, in ascending order.
+    Held(Vec<Region>),
+}
+
+impl<'a> RegionMap<'a> {
+    pub(super) fn read(dump: &Minidump<'a>, mask: u64, findings: &mut Findings) -> Result<Self, Error> {
+        // On Linux the kernel's own text is the better source: a list was made from it.
+        if let Some(maps) = lenient::<LinuxMaps<'a>>(dump, findings)? {
+            let mappings = maps.to_vec(findings)?;
+            if !mappings.is_empty() {
+                return Ok(Self::of_linux(&mappings, findings));
+            }
+        }
+        let Some(list) = lenient::<MemoryInfoList<'a>>(dump, findings)? else {
+            return Ok(Self::Unknown);
+        };
+        let mut end = VirtAddr(0);
+        let mut sorted = true;
+        for info in &list.regions {
+            let range = region_of(&info?, mask).range;
+            sorted &= range.start >= end;
+            end = end.max(range.end);
+        }
+        if list.regions.is_empty() {
+            return Ok(Self::Unknown);
+        }
+        if sorted {
+            return Ok(Self::Sorted {
+                table: list.regions,
+                mask,
+            });
+        }
+        let at = list.regions.offset_of(0);
+        findings.add(at, "MemoryInfoList", "regions are not in ascending order or overlap");
+        let mut regions = Vec::new();
+        for info in list.regions.range(0, MAX_ENTRIES) {
+            regions.push(region_of(&info?, mask));
+        }
+        Ok(Self::Held(in_order(regions)))
+    }
+
+    fn of_linux(mappings: &[LinuxMapping], findings: &mut Findings) -> Self {
+        let mut regions: Vec<Region> = mappings.iter().map(|mapping| linux_region(mapping)).collect();
+        // A file that is mapped as code is a program or a library, and so are its other mappings.
+        let mut images: Vec<&[u8]> = mappings
+            .iter()
+            .filter(|mapping| mapping.permissions.execute)
+            .filter_map(LinuxMapping::file)
+            .collect();
+        images.sort_unstable();
+        images.dedup();
+        for (region, mapping) in regions.iter_mut().zip(mappings) {
+            if mapping.file().is_some_and(|file| images.binary_search(&file).is_ok()) && !mapping.permissions.write {
+                region.kind = MEM_IMAGE;
+            }
+        }
+        if regions.windows(2).any(|pair| pair[1].range.start < pair[0].range.end) {
+            findings.add(
+                0,
+                StreamType::LINUX_MAPS.to_string(),
+                "mappings are not in ascending order or overlap",
+            );
+            regions = in_order(regions);
+        }
+        Self::Held(regions)
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    /// The regions that touch `within`, ascending.
+    pub(super) fn iter(&self, within: VirtRange) -> Box<dyn Iterator<Item = Result<Region, Error>> + '_> {
+        match self {
+            Self::Unknown => Box::new(std::iter::empty()),
+            Self::Sorted { table, mask } => {
+                let first = match table.partition_point(|info| region_of(info, *mask).range.end <= within.start) {
+                    Ok(first) => first,
+                    Err(error) => return Box::new(std::iter::once(Err(error))),
+                };
+                let regions = table.range(first, table.len()).map(|info| Ok(region_of(&info?, *mask)));
+                Box::new(regions.take_while(move |region: &Result<Region, Error>| {
+                    region.as_ref().map_or(true, |region| region.range.start < within.end)
+                }))
+            }
+            Self::Held(regions) => {
+                let first = regions.partition_point(|region| region.range.end <= within.start);
+                let touching = regions[first..]
+                    .iter()
+                    .take_while(move |region| region.range.start < within.end);
+                Box::new(touching.map(|region| Ok(*region)))
+            }
+        }
+    }
+
+    pub(super) fn at(&self, address: VirtAddr) -> Result<Option<Region>, Error> {
+        let found = self.iter(VirtRange::sized(address, 1)).next().transpose()?;
+        Ok(found.filter(|region| region.range.contains(address)))
+    }
+}
+
+/// Sorts regions, and cuts those that overlap the ones before them.
+fn in_order(mut regions: Vec<Region>) -> Vec<Region> {
+    regions.sort_by_key(|region| region.range);
+    let mut end = VirtAddr(0);
+    regions.retain_mut(|region| {
+        region.range = VirtRange::new(region.range.start.max(end), region.range.end);
+        end = end.max(region.range.end);
+        !region.range.is_empty()
+    });
+    regions
+}
+
+fn region_of(info: &MemoryInfo, mask: u64) -> Region {
+    Region {
+        range: VirtRange::sized(VirtAddr(info.base_address.get() & mask), info.region_size.get()),
+        allocation_base: VirtAddr(info.allocation_base.get() & mask),
+        allocation_protect: info.allocation_protect.get(),
+        state: info.state.get(),
+        protect: info.protect.get(),
+        kind: info.memory_type.get(),
+    }
+}
+
+fn linux_region(mapping: &LinuxMapping) -> Region {
+    let info = mapping.to_memory_info();
+    Region {
+        range: mapping.range,
+        allocation_base: VirtAddr(info.allocation_base),
+        allocation_protect: info.protect,
+        state: info.state,
+        protect: info.protect,
+        kind: info.memory_type,
+    }
+}

@@ -1,0 +1,140 @@
+//! The manifest that a dump carries: what was asked for, what was left out or erased, and where its checksums lie.
+//!
+//! It is a stream of its own ([`StreamType::DOTDUMP_MANIFEST`]) with a JSON text; other readers skip it. The sums
+//! themselves stand at the end of the file, because they are only known once the rest is written: a CRC-32 (IEEE) in
+//! four little-endian bytes for each block of the file before them, the last block shorter.
+
+use dotdump_format::minidump::{Minidump, StreamType};
+use dotdump_format::{Error, FileOffset, VirtRange};
+use serde::{Deserialize, Serialize};
+
+use crate::shortfall::Shortfall;
+
+/// The version of the manifest's layout.
+pub const SCHEMA: u32 = 1;
+
+/// The size of the blocks that have a checksum each, in bytes.
+pub const BLOCK: u64 = 1 << 20;
+
+/// The longest manifest that is read, in bytes.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// What a dump tells of its own making. It names no file, folder or person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The writer and its version.
+    pub tool: String,
+    /// The options, in the spelling of the command line.
+    pub options: String,
+    /// Which dump it was made from.
+    pub source: SourceIdentity,
+    /// Streams of the source that were not taken.
+    pub left_out: Vec<LeftOut>,
+    /// What was asked for and could not be had.
+    pub absent: Vec<Shortfall>,
+    /// Memory in which words were erased.
+    pub erased: Vec<Erased>,
+    /// Where the checksums lie.
+    pub checksums: Checksums,
+}
+
+/// Tells one source from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceIdentity {
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// When the dump was made: seconds since 1970.
+    pub time: u32,
+    /// `MINIDUMP_TYPE` bits of its header, in hexadecimal.
+    pub flags: String,
+    /// CRC-32 of its first 4,096 bytes, in hexadecimal.
+    pub head_crc32: String,
+}
+
+/// A stream that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub stream_type: u32,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Memory in which the words that a stack walk does not need became zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The first address, in hexadecimal.
+    pub start: String,
+    /// The number of bytes.
+    pub size: u64,
+}
+
+/// Where the checksums lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksums {
+    /// Their file offset: also the end of what they cover. In hexadecimal with all 16 digits, so that the text's length
+    /// does not depend on it.
+    pub offset: String,
+    /// The size of a block in bytes.
+    pub block: u64,
+}
+
+/// A 64-bit number as 16 hexadecimal digits.
+#[must_use]
+pub fn hex16(value: u64) -> String {
+    format!("{value:#018x}")
+}
+
+fn parse_hex(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+impl Erased {
+    /// The memory of a range.
+    #[must_use]
+    pub fn of(range: VirtRange) -> Self {
+        Self { start: format!("{:#x}", range.start), size: range.size() }
+    }
+
+    /// The addresses; `None` where the text is no number.
+    #[must_use]
+    pub fn range(&self) -> Option<VirtRange> {
+        Some(VirtRange::sized(parse_hex(&self.start)?.into(), self.size))
+    }
+}
+
+impl Checksums {
+    /// The file offset; `None` where the text is no number.
+    #[must_use]
+    pub fn offset(&self) -> Option<FileOffset> {
+        parse_hex(&self.offset).map(FileOffset)
+    }
+}
+
+impl Manifest {
+    /// The manifest of a dump; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where its text cannot be read; [`Error::Read`] where the medium fails.
+    pub fn read(dump: &Minidump<'_>) -> Result<Option<Self>, Error> {
+        let Some(stream) = dump.stream(StreamType::DOTDUMP_MANIFEST) else { return Ok(None) };
+        let bytes = stream.bytes(MAX_SIZE)?;
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::malformed(stream.offset, "DotdumpManifest", error.to_string()))
+    }
+
+    /// The text as it stands in a dump.
+    ///
+    /// # Panics
+    /// Never: the type has nothing that JSON cannot express.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest is plain data")
+    }
+}
