@@ -1,6 +1,5 @@
 //! The command `dotdump`: arguments, progress, printing.
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "read by the engine only")]
 
 mod arguments;
 mod convert;

@@ -202,7 +202,7 @@ impl<'a, T: Record> IntoIterator for &Table<'a, T> {
     }
 }
 
-/// Walks a [`Table`], reading `CHUNK` bytes at a time. After an error it ends.
+/// Walks a [`Table`], reading up to 64 KiB at a time. After an error it ends.
 pub struct TableIter<'a, T> {
     table: Table<'a, T>,
     next: u64,

@@ -71,7 +71,7 @@ pub(crate) fn raw(endian: Endian, stream_type: StreamType, bytes: &[u8]) -> Vec<
 }
 
 /// Reads the stream of a file, with its findings.
-pub(crate) fn read<'a, T: StreamContent<'a>>(file: &'a Vec<u8>) -> (Result<T, Error>, Findings) {
+pub(crate) fn read<'a, T: StreamContent<'a>>(file: &'a dyn ReadAt) -> (Result<T, Error>, Findings) {
     let dump = Minidump::open(file).expect("a minidump");
     let mut findings = Findings::default();
     let value = dump.get::<T>(&mut findings).map(|value| value.expect("the stream"));
@@ -79,7 +79,7 @@ pub(crate) fn read<'a, T: StreamContent<'a>>(file: &'a Vec<u8>) -> (Result<T, Er
 }
 
 /// Reads the stream of a file in which nothing may be wrong.
-pub(crate) fn read_clean<'a, T: StreamContent<'a>>(file: &'a Vec<u8>) -> T {
+pub(crate) fn read_clean<'a, T: StreamContent<'a>>(file: &'a dyn ReadAt) -> T {
     let (value, findings) = read::<T>(file);
     assert!(findings.is_empty(), "{:?}", findings.as_slice());
     value.expect("readable")

@@ -1,6 +1,6 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
-use dotdump_format::{Error, FileOffset, ReadAt};
+use dotdump_format::{Error, FileOffset};
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet};
 
 use crate::execute::{self, Done, Origin, WriteError};
@@ -35,7 +35,9 @@ pub enum ConvertError {
 }
 
 fn refusals(shortfalls: &[Shortfall]) -> String {
-    let refused = shortfalls.iter().filter(|shortfall| shortfall.severity == crate::shortfall::Severity::Refusal);
+    let refused = shortfalls
+        .iter()
+        .filter(|shortfall| shortfall.severity == crate::shortfall::Severity::Refusal);
     refused.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -68,14 +70,33 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
         return Err(ConvertError::Refused(shortfalls.into_vec()));
     }
     let filter = match (&again, options.contains(MiniOptions::FILTER_MEMORY)) {
-        (None, true) => Some(StackFilter::new(snapshot, &selection.stacks, filtered_beside_stacks(&selection))?),
+        (None, true) => Some(StackFilter::new(
+            snapshot,
+            &selection.stacks,
+            filtered_beside_stacks(&selection),
+        )?),
         _ => None,
     };
-    let mut planned = build(snapshot, request, &selection, filter.as_ref(), again.as_ref(), &mut shortfalls)?;
+    let mut planned = build(
+        snapshot,
+        request,
+        &selection,
+        filter.as_ref(),
+        again.as_ref(),
+        &mut shortfalls,
+    )?;
     if let Some(limit) = request.max_size
         && again.is_none()
     {
-        fit(snapshot, request, &mut selection, filter.as_ref(), limit, &mut planned, &mut shortfalls)?;
+        fit(
+            snapshot,
+            request,
+            &mut selection,
+            filter.as_ref(),
+            limit,
+            &mut planned,
+            &mut shortfalls,
+        )?;
     }
     if let Some(again) = &again {
         // What the first conversion could not have is still what is missing.
@@ -84,12 +105,20 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
         }
     }
     let report = report(snapshot, request, &mut selection, filter.as_ref(), &planned, shortfalls);
-    Ok(Conversion { snapshot, filter, planned, report })
+    Ok(Conversion {
+        snapshot,
+        filter,
+        planned,
+        report,
+    })
 }
 
 /// Memory that was only taken because stacks point to it: it is filtered as the stacks are.
 fn filtered_beside_stacks(selection: &Selection) -> RangeSet {
-    let indirect = selection.classes.iter().filter(|class| class.class == MemoryClass::Indirect);
+    let indirect = selection
+        .classes
+        .iter()
+        .filter(|class| class.class == MemoryClass::Indirect);
     indirect.fold(RangeSet::new(), |mut all, class| {
         all.extend(&class.ranges);
         all
@@ -105,8 +134,18 @@ fn build(
     shortfalls: &mut Shortfalls,
 ) -> Result<Planned, ConvertError> {
     let mut told = shortfalls.clone();
-    let manifest = if request.no_manifest { None } else { Some(manifest(snapshot, request, filter, again, &told)?) };
-    let mut ingredients = Ingredients { snapshot, request, selection, filter, manifest };
+    let manifest = if request.no_manifest {
+        None
+    } else {
+        Some(manifest(snapshot, request, filter, again, &told)?)
+    };
+    let mut ingredients = Ingredients {
+        snapshot,
+        request,
+        selection,
+        filter,
+        manifest,
+    };
     let planned = plan(ingredients.clone(), &mut told)?;
     if again.is_some() || told.as_slice().len() == shortfalls.as_slice().len() {
         *shortfalls = told;
@@ -139,7 +178,9 @@ fn fit(
         }
         let memory: u64 = planned.ranges.iter().map(|range| range.size()).sum();
         let tables = planned.plan.size - memory;
-        let target = limit.saturating_sub(tables).min(room.map_or(u64::MAX, |room: u64| room - room / 16));
+        let target = limit
+            .saturating_sub(tables)
+            .min(room.map_or(u64::MAX, |room: u64| room - room / 16));
         room = Some(target);
         if !trim_to(selection, target, shortfalls) {
             let least = tables + selection.union().bytes();
@@ -147,7 +188,14 @@ fn fit(
         }
         *planned = build(snapshot, request, selection, filter, None, shortfalls)?;
     }
-    if planned.plan.size <= limit { Ok(()) } else { Err(ConvertError::TooLarge { least: planned.plan.size, limit }) }
+    if planned.plan.size <= limit {
+        Ok(())
+    } else {
+        Err(ConvertError::TooLarge {
+            least: planned.plan.size,
+            limit,
+        })
+    }
 }
 
 fn manifest(
@@ -179,7 +227,10 @@ fn manifest(
         erased: filter.map_or_else(Vec::new, |filter| {
             filter.areas().iter().map(|area| Erased::of(area.range)).collect()
         }),
-        checksums: Checksums { offset: hex16(0), block: BLOCK },
+        checksums: Checksums {
+            offset: hex16(0),
+            block: BLOCK,
+        },
     })
 }
 
@@ -250,11 +301,13 @@ impl Conversion<'_> {
     /// # Errors
     /// [`WriteError`]; the sink is then to be dropped.
     pub fn write(&mut self, source: &DumpFile, sink: &mut dyn Sink) -> Result<Done, WriteError> {
-        let origin =
-            Origin { file: source.file(), memory: self.snapshot.memory(), filter: self.filter.as_ref() };
+        let origin = Origin {
+            file: source.file(),
+            memory: self.snapshot.memory(),
+            filter: self.filter.as_ref(),
+        };
         let done = execute::write(&self.planned.plan, &origin, sink)?;
         self.report.erased.words = self.filter.as_ref().map(|_| done.erased_words);
         Ok(done)
     }
 }
-

@@ -59,7 +59,12 @@ pub fn write(plan: &Plan, origin: &Origin<'_>, sink: &mut dyn Sink) -> Result<Do
         Piece::Checksums { block, .. } => Some(*block),
         _ => None,
     });
-    let mut writer = Writer { origin, sink, sums: sums.map(BlockSums::new), done: Done::default() };
+    let mut writer = Writer {
+        origin,
+        sink,
+        sums: sums.map(BlockSums::new),
+        done: Done::default(),
+    };
     for piece in &plan.pieces {
         writer.piece(piece)?;
     }
@@ -105,7 +110,9 @@ impl Writer<'_> {
     /// thread meanwhile.
     fn copy(&mut self, offset: FileOffset, size: u64) -> Result<(), WriteError> {
         let file = self.origin.file;
-        let Some(sums) = &mut self.sums else { return Ok(self.sink.copy_from(file, offset.0, size)?) };
+        let Some(sums) = &mut self.sums else {
+            return Ok(self.sink.copy_from(file, offset.0, size)?);
+        };
         if size < LONG_RUN {
             let mut buffer = vec![0; usize::try_from(size).unwrap_or(CHUNK)];
             dotdump_snapshot::file::read_exact(file, offset, &mut buffer)?;
@@ -114,7 +121,9 @@ impl Writer<'_> {
         std::thread::scope(|scope| {
             let checksums = scope.spawn(move || sums.update_from(file, offset, size));
             self.sink.copy_from(file, offset.0, size)?;
-            checksums.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            checksums
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok(())
         })
     }
@@ -129,7 +138,9 @@ impl Writer<'_> {
             buffer.resize(usize::try_from(next.0 - at.0).unwrap_or(CHUNK), 0);
             let there = self.origin.memory.read(at, &mut buffer)?;
             if there < buffer.len() {
-                return Err(WriteError::Vanished { address: at.saturating_add(there as u64) });
+                return Err(WriteError::Vanished {
+                    address: at.saturating_add(there as u64),
+                });
             }
             if let Some(filter) = filter {
                 self.done.erased_words += filter.apply(at, &mut buffer);
@@ -151,7 +162,12 @@ struct BlockSums {
 
 impl BlockSums {
     fn new(block: u64) -> Self {
-        Self { block, left: block, hasher: crc32fast::Hasher::new(), table: Vec::new() }
+        Self {
+            block,
+            left: block,
+            hasher: crc32fast::Hasher::new(),
+            table: Vec::new(),
+        }
     }
 
     fn update(&mut self, mut bytes: &[u8]) {

@@ -90,7 +90,11 @@ impl StackFilter {
     /// # Errors
     /// [`Error::Read`] where the medium fails.
     pub fn new(snapshot: &dyn ProcessSnapshot, stacks: &[ThreadStack], others: RangeSet) -> Result<Self, Error> {
-        let mut code: RangeSet = snapshot.modules().iter().map(dotdump_snapshot::ModuleSnapshot::range).collect();
+        let mut code: RangeSet = snapshot
+            .modules()
+            .iter()
+            .map(dotdump_snapshot::ModuleSnapshot::range)
+            .collect();
         for range in snapshot.other_code()? {
             code.insert(range);
         }
@@ -108,14 +112,25 @@ impl StackFilter {
         for range in others.into_vec() {
             let mut at = range.start;
             for stack in dotdump_snapshot::ranges::clipped(&stack_ranges, range) {
-                areas.push(Area { range: VirtRange::new(at, stack.start), own: VirtRange::default() });
+                areas.push(Area {
+                    range: VirtRange::new(at, stack.start),
+                    own: VirtRange::default(),
+                });
                 at = stack.end;
             }
-            areas.push(Area { range: VirtRange::new(at, range.end), own: VirtRange::default() });
+            areas.push(Area {
+                range: VirtRange::new(at, range.end),
+                own: VirtRange::default(),
+            });
         }
         areas.retain(|area| !area.range.is_empty());
         areas.sort_by_key(|area| area.range);
-        Ok(Self { words: Words::of(snapshot), code: Targets::new(code), stacks: Targets::new(own().collect()), areas })
+        Ok(Self {
+            words: Words::of(snapshot),
+            code: Targets::new(code),
+            stacks: Targets::new(own().collect()),
+            areas,
+        })
     }
 
     /// The areas in which words are filtered, sorted.
@@ -138,7 +153,9 @@ impl StackFilter {
         let first = self.areas.partition_point(|area| area.range.end <= range.start);
         let mut erased = 0;
         for area in &self.areas[first..] {
-            let Some(part) = area.range.intersection(range) else { break };
+            let Some(part) = area.range.intersection(range) else {
+                break;
+            };
             let at = |end: VirtAddr| usize::try_from(end.0 - address.0).unwrap_or(bytes.len());
             let (start, end) = (at(part.start), at(part.end));
             erased += self.apply_to_area(area, part.start, &mut bytes[start..end]);
@@ -148,7 +165,9 @@ impl StackFilter {
 
     fn apply_to_area(&self, area: &Area, address: VirtAddr, bytes: &mut [u8]) -> u64 {
         let size = self.words.size;
-        let misaligned = usize::try_from(address.0.wrapping_neg() % size as u64).unwrap_or(0).min(bytes.len());
+        let misaligned = usize::try_from(address.0.wrapping_neg() % size as u64)
+            .unwrap_or(0)
+            .min(bytes.len());
         let (head, rest) = bytes.split_at_mut(misaligned);
         let aligned = rest.len() - rest.len() % size;
         let (words, tail) = rest.split_at_mut(aligned);

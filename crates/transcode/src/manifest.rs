@@ -98,7 +98,10 @@ impl Erased {
     /// The memory of a range.
     #[must_use]
     pub fn of(range: VirtRange) -> Self {
-        Self { start: format!("{:#x}", range.start), size: range.size() }
+        Self {
+            start: format!("{:#x}", range.start),
+            size: range.size(),
+        }
     }
 
     /// The addresses; `None` where the text is no number.
@@ -122,7 +125,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Malformed`] where its text cannot be read; [`Error::Read`] where the medium fails.
     pub fn read(dump: &Minidump<'_>) -> Result<Option<Self>, Error> {
-        let Some(stream) = dump.stream(StreamType::DOTDUMP_MANIFEST) else { return Ok(None) };
+        let Some(stream) = dump.stream(StreamType::DOTDUMP_MANIFEST) else {
+            return Ok(None);
+        };
         let bytes = stream.bytes(MAX_SIZE)?;
         serde_json::from_slice(&bytes)
             .map(Some)

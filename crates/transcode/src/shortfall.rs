@@ -49,12 +49,20 @@ impl Shortfalls {
         }
         let more = names.len().saturating_sub(TOLD);
         let told = names[..names.len().min(TOLD)].join(", ");
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         self.warn(option, format!("{message}: {told}{rest}"));
     }
 
     fn push(&mut self, option: &str, message: String, severity: Severity) {
-        self.list.push(Shortfall { option: option.to_owned(), message, severity });
+        self.list.push(Shortfall {
+            option: option.to_owned(),
+            message,
+            severity,
+        });
     }
 
     /// All of them, in the order in which they were noted.
@@ -72,7 +80,9 @@ impl Shortfalls {
     /// Whether one of them prevents the dump.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        self.list.iter().any(|shortfall| shortfall.severity == Severity::Refusal)
+        self.list
+            .iter()
+            .any(|shortfall| shortfall.severity == Severity::Refusal)
     }
 }
 

@@ -35,13 +35,21 @@ impl Words {
             ProcessorArchitecture::ARM64 | ProcessorArchitecture::ARM64_OLD => (1 << 48) - 1,
             _ => u64::MAX,
         };
-        Self { size: architecture.pointer_size(), endian, address_mask }
+        Self {
+            size: architecture.pointer_size(),
+            endian,
+            address_mask,
+        }
     }
 
     /// The 32-bit words of x86 code.
     #[must_use]
     pub const fn x86() -> Self {
-        Self { size: 4, endian: Endian::Little, address_mask: u64::MAX }
+        Self {
+            size: 4,
+            endian: Endian::Little,
+            address_mask: u64::MAX,
+        }
     }
 
     /// The word in the first [`Words::size`] bytes.

@@ -276,7 +276,8 @@ impl WriteStream for NewFunctionTables {
     }
 
     fn write(&self, layout: &mut Layout) -> Result<LocationDescriptor, Error> {
-        layout.align(4);
+        // As Windows does it, each descriptor starts at a multiple of 8 in the file.
+        layout.align(8);
         let start = layout.push_record(&FunctionTableHeader {
             size_of_header: count(FunctionTableHeader::SIZE, "FunctionTable")?.into(),
             size_of_descriptor: count(FunctionTableDescriptor::SIZE, "FunctionTable")?.into(),
@@ -288,14 +289,17 @@ impl WriteStream for NewFunctionTables {
         let entry_size = usize::try_from(self.entry_size).unwrap_or(usize::MAX).max(1);
         for table in &self.tables {
             let entries = table.entries.len() / entry_size;
-            let mut descriptor = table.descriptor;
-            descriptor.entry_count = count(entries, "FunctionTable.EntryCount")?.into();
-            descriptor.size_of_align_pad = 0.into();
-            layout.push_record(&descriptor);
+            let bytes = &table.entries[..entries * entry_size];
             let mut native = table.native.clone();
             native.resize(usize::try_from(self.native_size).unwrap_or(usize::MAX), 0);
+            let pad = native.len().wrapping_add(bytes.len()).wrapping_neg() & 7;
+            let mut descriptor = table.descriptor;
+            descriptor.entry_count = count(entries, "FunctionTable.EntryCount")?.into();
+            descriptor.size_of_align_pad = count(pad, "FunctionTable.SizeOfAlignPad")?.into();
+            layout.push_record(&descriptor);
             layout.push_bytes(&native);
-            layout.push_bytes(&table.entries[..entries * entry_size]);
+            layout.push_bytes(bytes);
+            layout.push_bytes(&[0; 8][..pad]);
         }
         let size = layout.end().0 - start.0;
         layout.location(start, size, "FunctionTable")

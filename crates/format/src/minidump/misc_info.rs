@@ -2,9 +2,10 @@
 
 use alloc::string::String;
 
-use zerocopy::byteorder::little_endian::{I32, U16, U32, U64};
+use zerocopy::byteorder::little_endian::{I32, U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::context::xstate::XStateConfig;
 use super::{LocationDescriptor, Stream, StreamContent, StreamType, WriteStream};
 use crate::error::{Error, Findings};
 use crate::layout::{Layout, count};
@@ -60,26 +61,6 @@ record! {
         pub daylight_bias: I32,
     }
 
-    /// `XSTATE_FEATURE` (`winnt.h`), 8 bytes: where an extended state lies.
-    pub struct XStateFeature[8] {
-        /// In bytes from the start of the XSAVE area.
-        pub offset: U32,
-        /// Its size in bytes.
-        pub size: U32,
-    }
-
-    /// `XSTATE_CONFIG_FEATURE_MSC_INFO` (`minidumpapiset.h`), 528 bytes: the extended states in the contexts.
-    pub struct XStateConfigFeatureMscInfo[528] {
-        /// The size of this record in bytes; 0 where the contexts have no extended states.
-        pub size_of_info: U32,
-        /// The size of a context with its extended states, in bytes. Some writers count the room for aligning them.
-        pub context_size: U32,
-        /// Which states are enabled, one bit each. Bit 63: the area is compacted.
-        pub enabled_features: U64,
-        /// Where each state lies in an area that is not compacted; zero for those that are not there.
-        pub features: [XStateFeature; 64],
-    }
-
     /// `MINIDUMP_MISC_INFO_5` (`minidumpapiset.h`), 1364 bytes. Its earlier versions are its first 24, 44, 232 and 832.
     pub struct MiscInfoRecord[1364] {
         /// The size of the record in bytes: which version it is.
@@ -119,7 +100,7 @@ record! {
         /// Name and version of the writer, NUL-terminated UTF-16.
         pub dbg_bld_str: [U16; 40],
         /// The extended states in the contexts.
-        pub xstate_data: XStateConfigFeatureMscInfo,
+        pub xstate_data: XStateConfig,
         /// The process's cookie, with which it encodes pointers.
         pub process_cookie: U32,
     }
@@ -279,7 +260,7 @@ impl MiscInfo {
 
     /// The extended states in the contexts; `None` where the contexts have none.
     #[must_use]
-    pub fn xstate_data(&self) -> Option<&XStateConfigFeatureMscInfo> {
+    pub fn xstate_data(&self) -> Option<&XStateConfig> {
         let end = core::mem::offset_of!(MiscInfoRecord, process_cookie);
         let there = self.size >= end && self.record.xstate_data.size_of_info.get() != 0;
         there.then_some(&self.record.xstate_data)
@@ -319,13 +300,7 @@ impl<'a> StreamContent<'a> for MiscInfo {
             );
             bytes.len()
         } else {
-            if stated > SIZE_5 as u64 {
-                findings.add(
-                    stream.offset,
-                    WHAT,
-                    alloc::format!("{stated}, of which the first {SIZE_5} are read"),
-                );
-            }
+            // Breakpad's record ends with padding, and newer ones may be longer.
             usize::try_from(stated).unwrap_or(SIZE_5).min(bytes.len())
         };
         let mut record = MiscInfoRecord::read_partial(&bytes[..size], stream.endian);

@@ -71,6 +71,9 @@ impl<'a> NameReader<'a> {
         if let Some(name) = self.seen.get(&offset) {
             return name.clone();
         }
+        if self.exhausted {
+            return None;
+        }
         let name = match read_string_units(self.stream.source, self.stream.endian, offset) {
             Ok(units) if self.take(units.len() * 2, offset, what, findings) => Some(Name::from(units)),
             Ok(_) => None,
@@ -91,18 +94,19 @@ impl<'a> NameReader<'a> {
         what: &'static str,
         findings: &mut Findings,
     ) -> bool {
+        if self.exhausted {
+            return false;
+        }
         if let Some(left) = self.left.checked_sub(size) {
             self.left = left;
             return true;
         }
-        if !self.exhausted {
-            self.exhausted = true;
-            findings.add(
-                offset,
-                what,
-                alloc::format!("more than {MAX_TEXT} bytes of names and data in one stream; the rest is left out"),
-            );
-        }
+        self.exhausted = true;
+        findings.add(
+            offset,
+            what,
+            alloc::format!("more than {MAX_TEXT} bytes of names and data in one stream; the rest is left out"),
+        );
         false
     }
 }

@@ -65,7 +65,8 @@ record! {
 pub struct Token<'a> {
     /// The fixed part.
     pub header: TokenHeader,
-    /// What follows it, as it stands in the file. Pointers within it are offsets from the start of the token.
+    /// What follows it, as it stands in the file. Pointers in a part of it have become offsets within the part, so that
+    /// nothing depends on where the token lies.
     pub data: Cow<'a, [u8]>,
 }
 

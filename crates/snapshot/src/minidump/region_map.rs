@@ -1,6 +1,7 @@
 //! The map of the address space of a minidump: its MemoryInfoList, or on Linux its copy of `/proc/PID/maps`.
 
-use dotdump_format::minidump::linux_maps::{LinuxMapping, LinuxMaps};
+use dotdump_format::minidump::linux_mapping::LinuxMapping;
+use dotdump_format::minidump::linux_maps::LinuxMaps;
 use dotdump_format::minidump::list::MAX_ENTRIES;
 use dotdump_format::minidump::memory_info_list::{MemoryInfo, MemoryInfoList};
 use dotdump_format::minidump::{Minidump, StreamType};

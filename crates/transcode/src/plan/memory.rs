@@ -42,7 +42,10 @@ impl MemoryLayout {
         flags: MiniDumpType,
         shortfalls: &mut Shortfalls,
     ) -> Result<Self, Error> {
-        let everything = selection.classes.iter().any(|class| class.class == MemoryClass::Everything);
+        let everything = selection
+            .classes
+            .iter()
+            .any(|class| class.class == MemoryClass::Everything);
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
@@ -80,7 +83,10 @@ impl MemoryLayout {
             (StreamType::MEMORY_LIST, room, location)
         };
         layout.align(if self.bytes >= WORTH_A_PAGE { 4096 } else { 16 });
-        let entry = DirectoryEntry { stream_type: stream_type.0.into(), location };
+        let entry = DirectoryEntry {
+            stream_type: stream_type.0.into(),
+            location,
+        };
         let mut sum = 0;
         let sums = self.ranges.chunks(SUM_EVERY).map(|chunk| {
             let before = sum;
@@ -88,7 +94,14 @@ impl MemoryLayout {
             before
         });
         let sums = sums.collect();
-        Ok(PlacedMemory { entry, room, base: layout.end(), ranges: self.ranges, sums, is_64: self.is_64 })
+        Ok(PlacedMemory {
+            entry,
+            room,
+            base: layout.end(),
+            ranges: self.ranges,
+            sums,
+            is_64: self.is_64,
+        })
     }
 }
 
@@ -128,13 +141,18 @@ impl PlacedMemory {
             }
             end = next.end.min(wanted.end);
         }
-        let offset = self.base.saturating_add(self.bytes_before(index) + (part.start.0 - self.ranges[index].start.0));
+        let offset = self
+            .base
+            .saturating_add(self.bytes_before(index) + (part.start.0 - self.ranges[index].start.0));
         let size = u32::try_from(end.0 - part.start.0).ok()?;
         // Beyond 4 GiB readers find the bytes by address in the list.
         let rva = u32::try_from(offset.0).unwrap_or(0);
         Some(MemoryDescriptor {
             start_of_memory_range: part.start.0.into(),
-            memory: LocationDescriptor { data_size: size.into(), rva: rva.into() },
+            memory: LocationDescriptor {
+                data_size: size.into(),
+                rva: rva.into(),
+            },
         })
     }
 
@@ -164,7 +182,10 @@ impl PlacedMemory {
                 layout.fill_record(self.room, at, &record);
             } else {
                 let memory = layout.location(offset, range.size(), "MemoryList")?;
-                let record = MemoryDescriptor { start_of_memory_range: range.start.0.into(), memory };
+                let record = MemoryDescriptor {
+                    start_of_memory_range: range.start.0.into(),
+                    memory,
+                };
                 layout.fill_record(self.room, at, &record);
             }
             at += MemoryDescriptor::SIZE;
@@ -182,7 +203,10 @@ fn push_range(
     filter: Option<&StackFilter>,
 ) -> Result<(), Error> {
     if filter.is_some_and(|filter| filter.touches(range)) {
-        layout.push(Piece::Filtered { address: range.start, size: range.size() });
+        layout.push(Piece::Filtered {
+            address: range.start,
+            size: range.size(),
+        });
         return Ok(());
     }
     for extent in memory.extents(range) {
@@ -190,7 +214,10 @@ fn push_range(
         let size = extent.range.size();
         layout.push(match extent.offset {
             Some(offset) => Piece::CopyFrom { offset, size },
-            None => Piece::Read { address: extent.range.start, size },
+            None => Piece::Read {
+                address: extent.range.start,
+                size,
+            },
         });
     }
     Ok(())
@@ -264,4 +291,3 @@ fn as_in_source(snapshot: &dyn ProcessSnapshot, chosen: &[VirtRange]) -> Result<
     }
     Ok(result)
 }
-

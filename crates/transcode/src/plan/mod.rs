@@ -14,7 +14,8 @@ use dotdump_format::minidump::module_list::{self, OwnedModule};
 use dotdump_format::minidump::thread_ex_list::ThreadEx;
 use dotdump_format::minidump::thread_list::Thread;
 use dotdump_format::minidump::{
-    DirectoryEntry, Header, LocationDescriptor, MiniDumpType, StreamType, write_directory, write_string_units,
+    DirectoryEntry, Header, LocationDescriptor, MiniDumpType, StreamType, WriteStream, write_directory,
+    write_string_units,
 };
 use dotdump_format::{Error, Findings, Record, VirtRange};
 use dotdump_snapshot::{Blob, ModuleSnapshot, ProcessSnapshot};
@@ -65,8 +66,14 @@ pub struct Ingredients<'a> {
 /// [`Error::TooLarge`] where something does not fit a field of the format; [`Error::Read`] where the medium fails.
 /// Damage in the source that costs a stream becomes a shortfall.
 pub fn plan(ingredients: Ingredients<'_>, shortfalls: &mut Shortfalls) -> Result<Planned, Error> {
-    let Ingredients { snapshot, request, selection, filter, manifest } = ingredients;
-    let mut planner = Planner {
+    let Ingredients {
+        snapshot,
+        request,
+        selection,
+        filter,
+        manifest,
+    } = ingredients;
+    let planner = Planner {
         snapshot,
         request,
         selection,
@@ -109,8 +116,15 @@ impl Planner<'_> {
     fn run(mut self, manifest: Option<Manifest>, shortfalls: &mut Shortfalls) -> Result<Planned, Error> {
         let memory = MemoryLayout::choose(self.snapshot, self.selection, self.options(), self.flags, shortfalls)?;
         self.flags.set(MiniDumpType::WITH_FULL_MEMORY, memory.is_64());
-        self.flags.set(MiniDumpType::FILTER_MODULE_PATHS, self.flags.contains(MiniDumpType::FILTER_MODULE_PATHS) || self.options().contains(MiniOptions::FILTER_PATHS));
-        self.flags.set(MiniDumpType::FILTER_MEMORY, self.flags.contains(MiniDumpType::FILTER_MEMORY) || self.filter.is_some());
+        self.flags.set(
+            MiniDumpType::FILTER_MODULE_PATHS,
+            self.flags.contains(MiniDumpType::FILTER_MODULE_PATHS)
+                || self.options().contains(MiniOptions::FILTER_PATHS),
+        );
+        self.flags.set(
+            MiniDumpType::FILTER_MEMORY,
+            self.flags.contains(MiniDumpType::FILTER_MEMORY) || self.filter.is_some(),
+        );
         if self.options().contains(MiniOptions::IGNORE_INACCESSIBLE) {
             self.flags |= MiniDumpType::IGNORE_INACCESSIBLE_MEMORY;
         }
@@ -123,16 +137,16 @@ impl Planner<'_> {
             + usize::from(self.snapshot.exception().is_some())
             + usize::from(manifest.is_some());
         let comment = usize::from(self.request.options.comment.is_some());
-        let directory = self.layout.reserve((own + comment + choices.len()) * DirectoryEntry::SIZE);
+        let directory = self
+            .layout
+            .reserve((own + comment + choices.len()) * DirectoryEntry::SIZE);
 
         self.system_info()?;
-        for stream_type in choices.iter().filter(|choice| streams::comes_early(**choice)) {
-            self.carry(*stream_type, shortfalls)?;
-        }
         self.exception()?;
         let threads = self.threads()?;
+        self.misc_info(&choices)?;
         self.modules()?;
-        for stream_type in choices.iter().filter(|choice| !streams::comes_early(**choice)) {
+        for stream_type in choices.iter().filter(|choice| **choice != StreamType::MISC_INFO) {
             self.carry(*stream_type, shortfalls)?;
         }
         self.comment()?;
@@ -143,7 +157,8 @@ impl Planner<'_> {
         memory.push_data(&mut self.layout, self.snapshot, self.filter)?;
         self.checksums(manifest);
 
-        self.directory.sort_by_key(|entry| streams::directory_rank(StreamType(entry.stream_type.get())));
+        self.directory
+            .sort_by_key(|entry| streams::directory_rank(StreamType(entry.stream_type.get())));
         let record = Header {
             version: dotdump_format::minidump::VERSION_NUMBER.into(),
             time_date_stamp: self.snapshot.header().time_date_stamp,
@@ -165,15 +180,24 @@ impl Planner<'_> {
     }
 
     fn list(&mut self, stream_type: StreamType, location: LocationDescriptor) {
-        self.directory.push(DirectoryEntry { stream_type: stream_type.0.into(), location });
+        self.directory.push(DirectoryEntry {
+            stream_type: stream_type.0.into(),
+            location,
+        });
     }
 
     fn system_info(&mut self) -> Result<(), Error> {
-        let Some(info) = self.snapshot.system_info() else { return Ok(()) };
+        let Some(info) = self.snapshot.system_info() else {
+            return Ok(());
+        };
         self.layout.align(4);
-        let room = self.layout.reserve(dotdump_format::minidump::system_info::SystemInfo::SIZE);
+        let room = self
+            .layout
+            .reserve(dotdump_format::minidump::system_info::SystemInfo::SIZE);
         let mut info = *info;
-        info.csd_version_rva = write_string_units(&mut self.layout, self.snapshot.csd_version())?.0.into();
+        info.csd_version_rva = write_string_units(&mut self.layout, self.snapshot.csd_version())?
+            .0
+            .into();
         self.layout.fill_record(room, 0, &info);
         let location = self.layout.location(room.offset, room.size as u64, "SystemInfo")?;
         self.list(StreamType::SYSTEM_INFO, location);
@@ -181,10 +205,14 @@ impl Planner<'_> {
     }
 
     fn exception(&mut self) -> Result<(), Error> {
-        let Some((record, context)) = self.snapshot.exception() else { return Ok(()) };
+        let Some((record, context)) = self.snapshot.exception() else {
+            return Ok(());
+        };
         let mut record = *record;
         self.layout.align(8);
-        let room = self.layout.reserve(dotdump_format::minidump::exception::ExceptionStream::SIZE);
+        let room = self
+            .layout
+            .reserve(dotdump_format::minidump::exception::ExceptionStream::SIZE);
         record.thread_context = self.context(context)?;
         self.layout.fill_record(room, 0, &record);
         let location = self.layout.location(room.offset, room.size as u64, "Exception")?;
@@ -198,36 +226,79 @@ impl Planner<'_> {
         let threads = self.snapshot.threads();
         let extended = threads.iter().any(|thread| thread.backing_store.is_some());
         let (stream_type, (room, location)) = if extended {
-            (StreamType::THREAD_EX_LIST, reserve_list::<ThreadEx>(&mut self.layout, threads.len(), "ThreadExList")?)
+            (
+                StreamType::THREAD_EX_LIST,
+                reserve_list::<ThreadEx>(&mut self.layout, threads.len(), "ThreadExList")?,
+            )
         } else {
-            (StreamType::THREAD_LIST, reserve_list::<Thread>(&mut self.layout, threads.len(), "ThreadList")?)
+            (
+                StreamType::THREAD_LIST,
+                reserve_list::<Thread>(&mut self.layout, threads.len(), "ThreadList")?,
+            )
         };
         self.list(stream_type, location);
         let mut contexts = Vec::with_capacity(threads.len());
         for thread in threads {
             contexts.push(self.context(thread.context.as_ref())?);
         }
-        Ok(ThreadRoom { room, contexts, extended })
+        Ok(ThreadRoom {
+            room,
+            contexts,
+            extended,
+        })
     }
 
     fn fill_threads(&mut self, threads: ThreadRoom, memory: &memory::PlacedMemory) -> Result<(), Error> {
         let stride = if threads.extended { ThreadEx::SIZE } else { Thread::SIZE };
-        let all = self.snapshot.threads().iter().zip(&self.selection.stacks).zip(threads.contexts);
+        let all = self
+            .snapshot
+            .threads()
+            .iter()
+            .zip(&self.selection.stacks)
+            .zip(threads.contexts);
         for (index, ((thread, stack), context)) in all.enumerate() {
             let mut record = thread.record;
             record.thread_context = context;
-            record.stack = stack.kept.and_then(|kept| memory.descriptor(kept)).unwrap_or(MemoryDescriptor {
-                start_of_memory_range: record.stack.start_of_memory_range,
-                memory: LocationDescriptor::default(),
-            });
+            record.stack = stack
+                .kept
+                .and_then(|kept| memory.descriptor(kept))
+                .unwrap_or(MemoryDescriptor {
+                    start_of_memory_range: record.stack.start_of_memory_range,
+                    memory: LocationDescriptor::default(),
+                });
             let at = 4 + index * stride;
             if threads.extended {
-                let store = thread.backing_store.and_then(|store| memory.descriptor(store)).unwrap_or_default();
-                self.layout.fill_record(threads.room, at, &ThreadEx { thread: record, backing_store: store });
+                let store = thread
+                    .backing_store
+                    .and_then(|store| memory.descriptor(store))
+                    .unwrap_or_default();
+                self.layout.fill_record(
+                    threads.room,
+                    at,
+                    &ThreadEx {
+                        thread: record,
+                        backing_store: store,
+                    },
+                );
             } else {
                 self.layout.fill_record(threads.room, at, &record);
             }
         }
+        Ok(())
+    }
+
+    /// Comes after the contexts: it describes their extended state, if they have any.
+    fn misc_info(&mut self, choices: &[StreamType]) -> Result<(), Error> {
+        if !choices.contains(&StreamType::MISC_INFO) {
+            return Ok(());
+        }
+        let Some(misc) = self.snapshot.misc_info(&mut Findings::default())? else {
+            return Ok(());
+        };
+        let keeps_state = self.flags.contains(MiniDumpType::WITH_AVX_XSTATE_CONTEXT);
+        self.layout.align(8);
+        let location = contexts::misc_info(misc, keeps_state).write(&mut self.layout)?;
+        self.list(StreamType::MISC_INFO, location);
         Ok(())
     }
 
@@ -245,7 +316,9 @@ impl Planner<'_> {
         // Every reader wants a name that it can read, and some lose the whole list without one.
         let mut name = module.name.clone().unwrap_or_default();
         if self.options().contains(MiniOptions::FILTER_PATHS) {
-            let last = name.iter().rposition(|unit| *unit == u16::from(b'\\') || *unit == u16::from(b'/'));
+            let last = name
+                .iter()
+                .rposition(|unit| *unit == u16::from(b'\\') || *unit == u16::from(b'/'));
             if let Some(last) = last {
                 name.drain(..=last);
                 self.shortened_paths += 1;
@@ -266,14 +339,21 @@ impl Planner<'_> {
             Ok(Some(content)) => content,
             Ok(None) => return Ok(()),
             Err(Error::Malformed(finding)) => {
-                shortfalls.warn("-m", format!("the stream {stream_type} is damaged and was left out: {finding}"));
-                self.left_out.push(streams::left_out(stream_type, "damaged in the source"));
+                shortfalls.warn(
+                    "-m",
+                    format!("the stream {stream_type} is damaged and was left out: {finding}"),
+                );
+                self.left_out
+                    .push(streams::left_out(stream_type, "damaged in the source"));
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
         if !findings.is_empty() {
-            shortfalls.warn("-m", format!("the stream {stream_type} is damaged in {} places", findings.total()));
+            shortfalls.warn(
+                "-m",
+                format!("the stream {stream_type} is damaged in {} places", findings.total()),
+            );
         }
         let location = streams::place(content, &mut self.layout, stream_type)?;
         self.flags |= streams::flag_of(stream_type);
@@ -282,15 +362,20 @@ impl Planner<'_> {
     }
 
     fn comment(&mut self) -> Result<(), Error> {
-        let Some(text) = &self.request.options.comment else { return Ok(()) };
-        let comment = dotdump_format::minidump::comment::CommentW::from_text(text);
-        let location = dotdump_format::minidump::WriteStream::write(&comment, &mut self.layout)?;
+        let Some(text) = &self.request.options.comment else {
+            return Ok(());
+        };
+        let comment = dotdump_format::minidump::comment::CommentW::from(text.as_str());
+        let location = comment.write(&mut self.layout)?;
         self.list(StreamType::COMMENT_W, location);
         Ok(())
     }
 
     /// Makes room for the manifest. Its text is known now but for one number of fixed width.
-    fn manifest(&mut self, manifest: Option<Manifest>) -> Result<Option<(Manifest, dotdump_format::layout::Reservation)>, Error> {
+    fn manifest(
+        &mut self,
+        manifest: Option<Manifest>,
+    ) -> Result<Option<(Manifest, dotdump_format::layout::Reservation)>, Error> {
         let Some(mut manifest) = manifest else { return Ok(None) };
         if manifest.left_out.is_empty() {
             manifest.left_out.clone_from(&self.left_out);
@@ -309,7 +394,10 @@ impl Planner<'_> {
         let block = manifest::BLOCK;
         manifest.checksums.offset = hex16(end);
         self.layout.fill(room, 0, &manifest.to_bytes());
-        self.layout.push(Piece::Checksums { block, size: end.div_ceil(block) * 4 });
+        self.layout.push(Piece::Checksums {
+            block,
+            size: end.div_ceil(block) * 4,
+        });
     }
 }
 
@@ -319,4 +407,3 @@ struct ThreadRoom {
     contexts: Vec<LocationDescriptor>,
     extended: bool,
 }
-

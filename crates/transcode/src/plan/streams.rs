@@ -24,7 +24,13 @@ enum Fate {
 
 fn fate(planner: &Planner<'_>, stream_type: StreamType) -> Fate {
     let options = planner.options();
-    let only_with = |option, reason| if options.contains(option) { Fate::Keep } else { Fate::Drop(reason) };
+    let only_with = |option, reason| {
+        if options.contains(option) {
+            Fate::Keep
+        } else {
+            Fate::Drop(reason)
+        }
+    };
     let filters = MiniOptions::FILTER_MEMORY | MiniOptions::FILTER_PATHS;
     match stream_type {
         StreamType::UNUSED | StreamType::RESERVED_0 | StreamType::RESERVED_1 => Fate::Drop("holds nothing"),
@@ -59,7 +65,11 @@ fn fate(planner: &Planner<'_>, stream_type: StreamType) -> Fate {
 
 /// An entry for the list of streams that were not taken.
 pub(super) fn left_out(stream_type: StreamType, reason: &str) -> LeftOut {
-    LeftOut { stream_type: stream_type.0, name: stream_type.to_string(), reason: reason.to_owned() }
+    LeftOut {
+        stream_type: stream_type.0,
+        name: stream_type.to_string(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// The streams to carry, in their order in the file. What was asked for and is not there becomes a shortfall.
@@ -83,7 +93,11 @@ pub(super) fn choose(planner: &mut Planner<'_>, shortfalls: &mut Shortfalls) -> 
             }
         }
     }
-    shortfalls.warn_for("-m", "streams of unknown kinds are carried as they are, file offsets in them included", &unknown);
+    shortfalls.warn_for(
+        "-m",
+        "streams of unknown kinds are carried as they are, file offsets in them included",
+        &unknown,
+    );
     let options = planner.options();
     for (option, letter, stream_type) in [
         (MiniOptions::FULL_MEMORY_INFO, "-mF", StreamType::MEMORY_INFO_LIST),
@@ -123,11 +137,6 @@ const FILE_ORDER: [StreamType; 12] = [
 fn file_rank(stream_type: StreamType) -> (usize, u32) {
     let known = FILE_ORDER.iter().position(|candidate| *candidate == stream_type);
     (known.unwrap_or(FILE_ORDER.len()), stream_type.0)
-}
-
-/// Whether a stream lies before the threads.
-pub(super) fn comes_early(stream_type: StreamType) -> bool {
-    stream_type == StreamType::MISC_INFO
 }
 
 /// The order of the directory, as Windows' writers have it.
@@ -172,7 +181,7 @@ pub(super) fn flag_of(stream_type: StreamType) -> MiniDumpType {
 
 /// Lays out a carried stream.
 pub(super) fn place(
-    content: Content,
+    content: Content<'_>,
     layout: &mut Layout,
     stream_type: StreamType,
 ) -> Result<LocationDescriptor, Error> {

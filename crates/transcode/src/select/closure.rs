@@ -49,5 +49,8 @@ fn unwind_info(snapshot: &dyn ProcessSnapshot, address: VirtAddr) -> Result<Virt
     } else {
         0
     };
-    Ok(VirtRange::sized(address, 4 + u64::from(codes).next_multiple_of(2) * 2 + tail))
+    Ok(VirtRange::sized(
+        address,
+        4 + u64::from(codes).next_multiple_of(2) * 2 + tail,
+    ))
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use dotdump_format::minidump::codeview::CodeView;
-use dotdump_format::{Error, VirtAddr, VirtRange};
+use dotdump_format::{Error, VirtRange};
 use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, RangeSet, Region};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader};
@@ -43,17 +43,19 @@ impl Segments {
         }
     }
 
-    fn wants_section(self, characteristics: u32) -> bool {
+    fn wants_section(self, characteristics: pe::SectionFlags) -> bool {
         match self {
-            Self::Data => characteristics & pe::IMAGE_SCN_MEM_WRITE != 0,
-            Self::Code => characteristics & (pe::IMAGE_SCN_CNT_CODE | pe::IMAGE_SCN_MEM_EXECUTE) != 0,
+            Self::Data => characteristics.contains(pe::IMAGE_SCN_MEM_WRITE),
+            Self::Code => {
+                characteristics.contains(pe::IMAGE_SCN_CNT_CODE) || characteristics.contains(pe::IMAGE_SCN_MEM_EXECUTE)
+            }
         }
     }
 
-    fn wants_segment(self, flags: u32) -> bool {
+    fn wants_segment(self, flags: elf::ProgramFlags) -> bool {
         match self {
-            Self::Data => flags & elf::PF_W != 0,
-            Self::Code => flags & elf::PF_X != 0,
+            Self::Data => flags.contains(elf::PF_W),
+            Self::Code => flags.contains(elf::PF_X),
         }
     }
 
@@ -98,7 +100,10 @@ pub(crate) fn segments(
     if modules.is_empty() {
         shortfalls.warn(kind.option(), "the source has no list of modules");
     }
-    let message = format!("cannot locate the {} of modules whose headers are not in the source", kind.describe());
+    let message = format!(
+        "cannot locate the {} of modules whose headers are not in the source",
+        kind.describe()
+    );
     shortfalls.warn_for(kind.option(), &message, &unknown);
     found.settle();
     Ok(found)
@@ -118,13 +123,15 @@ fn module_segments(
         return Ok(Some(segments));
     }
     let build_id = match &module.cv_record {
-        Some(blob) => match CodeView::read(&snapshot.bytes(blob)?, snapshot.endian()) {
+        Some(blob) => match CodeView::parse(&snapshot.bytes(blob)?, snapshot.endian()) {
             CodeView::ElfBuildId(id) => Some(id),
             _ => None,
         },
         None => None,
     };
-    Ok(folders.headers_of(module, build_id.as_deref()).and_then(|headers| parse(&headers, image, kind)))
+    Ok(folders
+        .headers_of(module, build_id.as_deref())
+        .and_then(|headers| parse(&headers, image, kind)))
 }
 
 /// The wanted segments of the image whose headers these are, cut to the image's addresses.
@@ -135,14 +142,24 @@ fn parse(headers: &[u8], image: VirtRange, kind: Segments) -> Option<Vec<VirtRan
     };
     if headers.starts_with(b"MZ") {
         let sections = PeHeaders::parse(headers)?.sections;
-        let wanted = sections.iter().filter(|section| kind.wants_section(section.characteristics));
-        return Some(wanted.filter_map(|section| clip(section.address, section.size)).collect());
+        let wanted = sections
+            .iter()
+            .filter(|section| kind.wants_section(section.characteristics));
+        return Some(
+            wanted
+                .filter_map(|section| clip(section.address, section.size))
+                .collect(),
+        );
     }
     if headers.starts_with(&elf::ELFMAG) {
         let segments = elf_segments(headers)?;
         let first = segments.iter().map(|segment| segment.address).min()? & !0xFFF;
         let wanted = segments.iter().filter(|segment| kind.wants_segment(segment.flags));
-        return Some(wanted.filter_map(|segment| clip(segment.address - first, segment.size)).collect());
+        return Some(
+            wanted
+                .filter_map(|segment| clip(segment.address - first, segment.size))
+                .collect(),
+        );
     }
     None
 }
@@ -150,7 +167,7 @@ fn parse(headers: &[u8], image: VirtRange, kind: Segments) -> Option<Vec<VirtRan
 struct PeSection {
     address: u64,
     size: u64,
-    characteristics: u32,
+    characteristics: pe::SectionFlags,
 }
 
 struct PeHeaders {
@@ -196,7 +213,7 @@ impl PeHeaders {
 struct ElfSegment {
     address: u64,
     size: u64,
-    flags: u32,
+    flags: elf::ProgramFlags,
 }
 
 /// The loaded segments of an ELF image of either word size.
@@ -229,7 +246,9 @@ fn elf_build_id(data: &[u8]) -> Option<Vec<u8>> {
         let header = H::parse(data).ok()?;
         let endian = header.endian().ok()?;
         for program in header.program_headers(endian, data).ok()? {
-            let Ok(Some(mut notes)) = program.notes(endian, data) else { continue };
+            let Ok(Some(mut notes)) = program.notes(endian, data) else {
+                continue;
+            };
             while let Ok(Some(note)) = notes.next() {
                 if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
                     return Some(note.desc().to_vec());
@@ -267,10 +286,13 @@ impl ImageFolders {
     fn headers_of(&self, module: &ModuleSnapshot, build_id: Option<&[u8]>) -> Option<Vec<u8>> {
         let name = module.name_text();
         let name = base_name(&name);
-        self.folders.iter().filter_map(|folder| file_named(folder, name)).find_map(|path| {
-            let headers = first_bytes(&path)?;
-            is_build_of(&headers, module, build_id).then_some(headers)
-        })
+        self.folders
+            .iter()
+            .filter_map(|folder| file_named(folder, name))
+            .find_map(|path| {
+                let headers = first_bytes(&path)?;
+                is_build_of(&headers, module, build_id).then_some(headers)
+            })
     }
 }
 
@@ -283,7 +305,10 @@ fn file_named(folder: &Path, name: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;
     let mut alike: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|other| other.to_string_lossy().eq_ignore_ascii_case(name)))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|other| other.to_string_lossy().eq_ignore_ascii_case(name))
+        })
         .collect();
     alike.sort();
     alike.into_iter().next()
@@ -291,7 +316,11 @@ fn file_named(folder: &Path, name: &str) -> Option<PathBuf> {
 
 fn first_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(HEADER_BYTES as u64).read_to_end(&mut bytes).ok()?;
+    File::open(path)
+        .ok()?
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(bytes)
 }
 

@@ -19,13 +19,13 @@ const AFTER: u64 = 0x300;
 const BATCH: usize = 1 << 20;
 
 /// The addresses that the words of `stacks` lead to.
-pub(crate) fn indirect(
-    snapshot: &dyn ProcessSnapshot,
-    words: &Words,
-    stacks: &[VirtRange],
-) -> Result<RangeSet, Error> {
-    let modules: Vec<VirtRange> =
-        snapshot.modules().iter().map(dotdump_snapshot::ModuleSnapshot::range).collect::<RangeSet>().into_vec();
+pub(crate) fn indirect(snapshot: &dyn ProcessSnapshot, words: &Words, stacks: &[VirtRange]) -> Result<RangeSet, Error> {
+    let modules: Vec<VirtRange> = snapshot
+        .modules()
+        .iter()
+        .map(dotdump_snapshot::ModuleSnapshot::range)
+        .collect::<RangeSet>()
+        .into_vec();
     let in_module = |address: VirtAddr| {
         let after = modules.partition_point(|module| module.start <= address);
         after > 0 && modules[after - 1].contains(address)
@@ -57,7 +57,9 @@ fn look_up(snapshot: &dyn ProcessSnapshot, pointers: &mut Vec<VirtAddr>, found: 
     pointers.sort_unstable();
     pointers.dedup();
     let mut left = pointers.as_slice();
-    let (Some(first), Some(last)) = (left.first(), left.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (left.first(), left.last()) else {
+        return Ok(());
+    };
     let span = VirtRange::new(*first, last.saturating_add(1));
     let mut take = |area: VirtRange| {
         let begin = left.partition_point(|pointer| *pointer < area.start);

@@ -118,19 +118,36 @@ pub fn select(
     let memory = snapshot.memory();
     let words = Words::of(snapshot);
     let stacks = stacks::thread_stacks(snapshot, &words, shortfalls)?;
-    let mut selection = Selection { stacks, classes: Vec::new(), achieved: MiniDumpType::empty() };
+    let mut selection = Selection {
+        stacks,
+        classes: Vec::new(),
+        achieved: MiniDumpType::empty(),
+    };
     let foreign = wow64::wow64_state(snapshot, &words)?;
 
     let crashed = snapshot.exception().map(|(record, _)| record.thread_id.get());
     let (mut crash_stack, mut other_stacks) = (RangeSet::new(), RangeSet::new());
     for (thread, stack) in snapshot.threads().iter().zip(&selection.stacks) {
-        let class = if Some(thread.record.thread_id.get()) == crashed { &mut crash_stack } else { &mut other_stacks };
-        for range in stack.kept.iter().chain(foreign.iter().filter(|state| state.thread == stack.thread).map(|state| &state.stack)) {
+        let class = if Some(thread.record.thread_id.get()) == crashed {
+            &mut crash_stack
+        } else {
+            &mut other_stacks
+        };
+        for range in stack.kept.iter().chain(
+            foreign
+                .iter()
+                .filter(|state| state.thread == stack.thread)
+                .map(|state| &state.stack),
+        ) {
             class.insert(*range);
         }
     }
     selection.add(memory, MemoryClass::CrashStack, crash_stack)?;
-    selection.add(memory, MemoryClass::InstructionWindows, instruction_windows(snapshot, &foreign)?)?;
+    selection.add(
+        memory,
+        MemoryClass::InstructionWindows,
+        instruction_windows(snapshot, &foreign)?,
+    )?;
     selection.add(memory, MemoryClass::Stacks, other_stacks)?;
     let mut unwinding = closure::unwinding(snapshot)?;
     unwinding.extend(&wow64::thread_blocks(&foreign));
@@ -138,7 +155,9 @@ pub fn select(
 
     if options.contains(MiniOptions::PROCESS_THREAD_DATA) {
         let data = process_data::process_data(snapshot, &words, &foreign, shortfalls)?;
-        selection.achieved.set(MiniDumpType::WITH_PROCESS_THREAD_DATA, data.is_some());
+        selection
+            .achieved
+            .set(MiniDumpType::WITH_PROCESS_THREAD_DATA, data.is_some());
         selection.add(memory, MemoryClass::ProcessThreadData, data.unwrap_or_default())?;
     }
     if options.contains(MiniOptions::INDIRECT_MEMORY) {
@@ -149,15 +168,27 @@ pub fn select(
             .chain(foreign.iter().map(|state| state.stack))
             .collect();
         let indirect = indirect::indirect(snapshot, &words, &stacks)?;
-        selection.achieved.set(MiniDumpType::WITH_INDIRECTLY_REFERENCED_MEMORY, !stacks.is_empty());
+        selection
+            .achieved
+            .set(MiniDumpType::WITH_INDIRECTLY_REFERENCED_MEMORY, !stacks.is_empty());
         if stacks.is_empty() {
             shortfalls.warn("-mi", "no stack memory in the source to look for pointers in");
         }
         selection.add(memory, MemoryClass::Indirect, indirect)?;
     }
     for (option, kind, class, bit) in [
-        (MiniOptions::DATA_SEGMENTS, images::Segments::Data, MemoryClass::DataSegments, MiniDumpType::WITH_DATA_SEGS),
-        (MiniOptions::CODE_SEGMENTS, images::Segments::Code, MemoryClass::CodeSegments, MiniDumpType::WITH_CODE_SEGS),
+        (
+            MiniOptions::DATA_SEGMENTS,
+            images::Segments::Data,
+            MemoryClass::DataSegments,
+            MiniDumpType::WITH_DATA_SEGS,
+        ),
+        (
+            MiniOptions::CODE_SEGMENTS,
+            images::Segments::Code,
+            MemoryClass::CodeSegments,
+            MiniDumpType::WITH_CODE_SEGS,
+        ),
     ] {
         if options.contains(option) {
             let segments = images::segments(snapshot, kind, images, shortfalls)?;
@@ -166,8 +197,11 @@ pub fn select(
             let there = selection.class(class).map_or(0, |class| class.ranges.bytes());
             selection.achieved.set(bit, there > 0);
             if there < wanted {
-                let message =
-                    format!("{} of {wanted} bytes of {} are not in the source", wanted - there, kind.describe());
+                let message = format!(
+                    "{} of {wanted} bytes of {} are not in the source",
+                    wanted - there,
+                    kind.describe()
+                );
                 shortfalls.warn(kind.option(), message);
             }
         }
@@ -177,10 +211,17 @@ pub fn select(
         if let Some(mut wanted) = private {
             let claimed = wanted.bytes();
             selection.add(memory, MemoryClass::PrivateReadWrite, wanted)?;
-            let there = selection.class(MemoryClass::PrivateReadWrite).map_or(0, |class| class.ranges.bytes());
-            selection.achieved.set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
+            let there = selection
+                .class(MemoryClass::PrivateReadWrite)
+                .map_or(0, |class| class.ranges.bytes());
+            selection
+                .achieved
+                .set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
             if there < claimed {
-                let message = format!("{} of {claimed} bytes of private pages are not in the source", claimed - there);
+                let message = format!(
+                    "{} of {claimed} bytes of private pages are not in the source",
+                    claimed - there
+                );
                 shortfalls.warn("-mw", message);
             }
         }
@@ -203,7 +244,11 @@ pub fn select(
 /// [`Error::Read`] where the medium fails.
 pub fn select_again(snapshot: &dyn ProcessSnapshot, achieved: MiniDumpType) -> Result<Selection, Error> {
     let stacks = stacks::thread_stacks(snapshot, &Words::of(snapshot), &mut Shortfalls::default())?;
-    let mut selection = Selection { stacks, classes: Vec::new(), achieved };
+    let mut selection = Selection {
+        stacks,
+        classes: Vec::new(),
+        achieved,
+    };
     let all = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
     selection.add(snapshot.memory(), MemoryClass::Everything, RangeSet::from_iter([all]))?;
     if let Some(class) = selection.class(MemoryClass::Everything) {
@@ -245,10 +290,18 @@ fn contexts(snapshot: &dyn ProcessSnapshot) -> impl Iterator<Item = &Blob> {
 
 fn instruction_pointer(snapshot: &dyn ProcessSnapshot, blob: &Blob) -> Result<Option<u64>, Error> {
     let bytes = snapshot.bytes(blob)?;
-    Ok(context::instruction_pointer_of(&bytes, snapshot.architecture(), snapshot.endian()))
+    Ok(context::instruction_pointer_of(
+        &bytes,
+        snapshot.architecture(),
+        snapshot.endian(),
+    ))
 }
 
 fn stack_pointer(snapshot: &dyn ProcessSnapshot, blob: &Blob) -> Result<Option<u64>, Error> {
     let bytes = snapshot.bytes(blob)?;
-    Ok(context::stack_pointer_of(&bytes, snapshot.architecture(), snapshot.endian()))
+    Ok(context::stack_pointer_of(
+        &bytes,
+        snapshot.architecture(),
+        snapshot.endian(),
+    ))
 }

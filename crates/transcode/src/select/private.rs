@@ -54,11 +54,16 @@ pub(crate) fn check_full(
         }
     };
     if !is_full {
-        tell(format!("full memory was asked for, but the source is no full dump: it holds {there} bytes"));
+        tell(format!(
+            "full memory was asked for, but the source is no full dump: it holds {there} bytes"
+        ));
         return Ok(());
     }
     if snapshot.missing_bytes() > 0 {
-        tell(format!("the source is cut off: {} bytes of its memory are missing", snapshot.missing_bytes()));
+        tell(format!(
+            "the source is cut off: {} bytes of its memory are missing",
+            snapshot.missing_bytes()
+        ));
     }
     Ok(())
 }

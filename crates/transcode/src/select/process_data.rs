@@ -16,11 +16,18 @@ pub(crate) fn process_data(
     shortfalls: &mut Shortfalls,
 ) -> Result<Option<RangeSet>, Error> {
     if !snapshot.system_info().is_some_and(|info| info.platform().is_windows()) {
-        shortfalls.warn("-mp", "not applicable: only Windows processes have environment blocks (PEB and TEB)");
+        shortfalls.warn(
+            "-mp",
+            "not applicable: only Windows processes have environment blocks (PEB and TEB)",
+        );
         return Ok(None);
     }
     let layout = if words.size == 8 { &X64 } else { &X86 };
-    let mut found = Found { memory: snapshot.memory(), ranges: RangeSet::new(), peb: None };
+    let mut found = Found {
+        memory: snapshot.memory(),
+        ranges: RangeSet::new(),
+        peb: None,
+    };
     let mut without = Vec::new();
     for thread in snapshot.threads() {
         let teb = VirtAddr(thread.record.teb.get());
@@ -33,9 +40,12 @@ pub(crate) fn process_data(
         return Ok(None);
     }
     shortfalls.warn_for("-mp", "no environment block (TEB) in the source for threads", &without);
-    match found.peb {
-        Some(peb) if found.process(words, layout, peb)? => {}
-        _ => shortfalls.warn("-mp", "the source has no process environment block (PEB) in its memory"),
+    let has_process = match found.peb {
+        Some(peb) => found.process(words, layout, peb)?,
+        None => false,
+    };
+    if !has_process {
+        shortfalls.warn("-mp", "the source has no process environment block (PEB) in its memory");
     }
     for state in foreign {
         found.peb = None;
@@ -57,7 +67,10 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn pointer(&self, words: &Words, address: VirtAddr) -> Result<Option<VirtAddr>, Error> {
-        Ok(words.read(self.memory, address)?.filter(|value| *value != 0).map(VirtAddr))
+        Ok(words
+            .read(self.memory, address)?
+            .filter(|value| *value != 0)
+            .map(VirtAddr))
     }
 
     /// Whether anything of `range` is in the source.
@@ -99,7 +112,9 @@ impl Found<'_> {
         let mut used = 0;
         for index in 0..MODULES {
             let slot = array.saturating_add(index * words.size as u64);
-            let Some(block) = words.read(self.memory, slot)? else { break };
+            let Some(block) = words.read(self.memory, slot)? else {
+                break;
+            };
             if block == 0 {
                 continue;
             }
@@ -129,8 +144,13 @@ impl Found<'_> {
         let Some(parameters) = self.pointer(words, peb.saturating_add(layout.peb_parameters))? else {
             return Ok(true);
         };
-        let Some([maximum_length, length]) = self.lengths(parameters)? else { return Ok(true) };
-        self.ranges.insert(VirtRange::sized(parameters, u64::from(length.min(maximum_length).min(0x1000))));
+        let Some([maximum_length, length]) = self.lengths(parameters)? else {
+            return Ok(true);
+        };
+        self.ranges.insert(VirtRange::sized(
+            parameters,
+            u64::from(length.min(maximum_length).min(0x1000)),
+        ));
         for field in layout.parameter_strings {
             let string = parameters.saturating_add(field);
             let size = dotdump_snapshot::memory::read_array::<2>(self.memory, string)?.map(u16::from_le_bytes);

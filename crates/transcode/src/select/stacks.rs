@@ -87,12 +87,18 @@ fn thread_stack(
     {
         let kept = VirtRange::new(start.max(recorded.start), recorded.end);
         // Linux writers start at the page of the pointer, so what lies below it in the range is the stack's as well.
-        return Ok((Some(kept), Some(VirtRange::new(start.min(recorded.start), recorded.end))));
+        return Ok((
+            Some(kept),
+            Some(VirtRange::new(start.min(recorded.start), recorded.end)),
+        ));
     }
     if let Some(region) = snapshot.region_at(pointer)?
         && region.is_readable()
     {
-        return Ok((Some(VirtRange::new(start.max(region.range.start), region.range.end)), Some(region.range)));
+        return Ok((
+            Some(VirtRange::new(start.max(region.range.start), region.range.end)),
+            Some(region.range),
+        ));
     }
     let end = contiguous_end(snapshot.memory(), pointer, GUESSED_STACK)?;
     let guessed = (end > pointer).then(|| VirtRange::new(start, end));
@@ -107,7 +113,9 @@ fn lowest_stack_pointer(snapshot: &dyn ProcessSnapshot, thread: &ThreadSnapshot)
         None => None,
     };
     let raised = match snapshot.exception() {
-        Some((record, Some(context))) if record.thread_id == thread.record.thread_id => stack_pointer(snapshot, context)?,
+        Some((record, Some(context))) if record.thread_id == thread.record.thread_id => {
+            stack_pointer(snapshot, context)?
+        }
         _ => None,
     };
     let lowest = match (own, raised) {
@@ -143,10 +151,19 @@ fn stack_of_teb(
     if teb == 0 || !snapshot.system_info().is_some_and(|info| info.platform().is_windows()) {
         return Ok(None);
     }
-    let layout = if words.size == 8 { &windows_layout::X64 } else { &windows_layout::X86 };
+    let layout = if words.size == 8 {
+        &windows_layout::X64
+    } else {
+        &windows_layout::X86
+    };
     let base = words.read(snapshot.memory(), VirtAddr(teb).saturating_add(layout.teb_stack_base))?;
-    let limit = words.read(snapshot.memory(), VirtAddr(teb).saturating_add(layout.teb_stack_base + words.size as u64))?;
-    let (Some(base), Some(limit)) = (base, limit) else { return Ok(None) };
+    let limit = words.read(
+        snapshot.memory(),
+        VirtAddr(teb).saturating_add(layout.teb_stack_base + words.size as u64),
+    )?;
+    let (Some(base), Some(limit)) = (base, limit) else {
+        return Ok(None);
+    };
     let own = VirtRange::new(VirtAddr(limit), VirtAddr(base));
     // Below the limit the pointer may stand for a moment while the guard page moves; elsewhere it is on another stack.
     let near = VirtRange::new(own.start.saturating_sub(GUESSED_STACK), own.end);

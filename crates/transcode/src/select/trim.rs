@@ -28,9 +28,14 @@ pub fn trim_to(selection: &mut Selection, bytes: u64, shortfalls: &mut Shortfall
         let (kept, dropped) = without_largest(kept, others, excess);
         selection.classes[index].ranges = kept;
         if dropped > 0 {
-            let name = serde_json::to_value(class).ok().and_then(|name| name.as_str().map(str::to_owned));
+            let name = serde_json::to_value(class)
+                .ok()
+                .and_then(|name| name.as_str().map(str::to_owned));
             let name = name.unwrap_or_default();
-            shortfalls.warn("--max-size", format!("{dropped} of {before} bytes of {name} memory left out"));
+            shortfalls.warn(
+                "--max-size",
+                format!("{dropped} of {before} bytes of {name} memory left out"),
+            );
         }
     }
     selection.union().bytes() <= bytes
@@ -48,7 +53,9 @@ fn without_largest(set: RangeSet, mut others: RangeSet, excess: u64) -> (RangeSe
         }
         first_kept += 1;
         dropped += range.size();
-        let shared: u64 = dotdump_snapshot::ranges::clipped(others.as_slice(), *range).map(|part| part.size()).sum();
+        let shared: u64 = dotdump_snapshot::ranges::clipped(others.as_slice(), *range)
+            .map(|part| part.size())
+            .sum();
         freed += range.size() - shared;
     }
     (ranges[first_kept..].iter().copied().collect(), dropped)

@@ -55,23 +55,41 @@ fn thread_state(
     teb64: VirtAddr,
 ) -> Result<Option<Wow64Thread>, Error> {
     let memory = snapshot.memory();
-    let Some(cpu) = words.read(memory, teb64.saturating_add(TEB64_WOW64_CPU))?.filter(|cpu| *cpu != 0) else {
+    let Some(cpu) = words
+        .read(memory, teb64.saturating_add(TEB64_WOW64_CPU))?
+        .filter(|cpu| *cpu != 0)
+    else {
         return Ok(None);
     };
     let context = VirtAddr(cpu).saturating_add(WOW64_CPU_CONTEXT);
-    let Some(registers) = read_array::<X86_CONTEXT>(memory, context)? else { return Ok(None) };
+    let Some(registers) = read_array::<X86_CONTEXT>(memory, context)? else {
+        return Ok(None);
+    };
     let x86 = ProcessorArchitecture::X86;
     let pointers = (
         context::instruction_pointer_of(&registers, x86, Endian::Little).and_then(|value| u32::try_from(value).ok()),
         context::stack_pointer_of(&registers, x86, Endian::Little),
     );
-    let (Some(instruction_pointer), Some(stack_pointer)) = pointers else { return Ok(None) };
+    let (Some(instruction_pointer), Some(stack_pointer)) = pointers else {
+        return Ok(None);
+    };
     // Other programs use that slot as they like: only a 32-bit block that names itself proves the 32-bit side.
-    let Some(teb32) = teb32_of(snapshot, teb64)? else { return Ok(None) };
-    let Some(base) = Words::x86().read(memory, teb32.saturating_add(X86.teb_stack_base))? else { return Ok(None) };
+    let Some(teb32) = teb32_of(snapshot, teb64)? else {
+        return Ok(None);
+    };
+    let Some(base) = Words::x86().read(memory, teb32.saturating_add(X86.teb_stack_base))? else {
+        return Ok(None);
+    };
     let stack = VirtRange::new(VirtAddr(stack_pointer).saturating_sub(4), VirtAddr(base));
     let context = VirtRange::sized(context, X86_CONTEXT as u64);
-    Ok(Some(Wow64Thread { thread, teb64, teb32, context, instruction_pointer, stack }))
+    Ok(Some(Wow64Thread {
+        thread,
+        teb64,
+        teb32,
+        context,
+        instruction_pointer,
+        stack,
+    }))
 }
 
 /// The 32-bit environment block that belongs to a 64-bit one.

@@ -7,8 +7,8 @@ use crate::minidump::system_info::ProcessorArchitecture;
 use crate::record::Endian;
 
 impl ContextKind {
-    /// The layout of a context in a dump of this architecture; `None` where it is not one that this crate knows, or where
-    /// there are fewer bytes than it needs.
+    /// The layout of a context in a dump of this architecture; `None` where it is not one that this crate knows, or
+    /// where there are fewer bytes than it needs.
     ///
     /// The architecture decides, as the CPU's bit in the flags may be missing or mean something else. Size and flags
     /// tell apart only what shares an architecture: the contexts of Windows and Breakpad for ARM, and Breakpad's old
@@ -118,22 +118,27 @@ impl ContextKind {
     }
 }
 
-/// Windows' layout or Breakpad's own for the same CPU: what fits; else what the flags say, else `windows`.
-fn either(context: &[u8], endian: Endian, ours: ContextKind, breakpad: ContextKind, windows: bool) -> ContextKind {
-    if context.len() < ours.base_size() {
-        return breakpad;
-    }
+/// Windows' layout or Breakpad's own for the same CPU: what the flags say, else what fits, else Windows' if
+/// `prefer_windows`.
+fn either(
+    context: &[u8],
+    endian: Endian,
+    windows: ContextKind,
+    breakpad: ContextKind,
+    prefer_windows: bool,
+) -> ContextKind {
     // Windows sets Breakpad's bits for reasons of its own, but Breakpad never sets those of Windows' CPUs.
-    let is_ours = match (ours.has_id(context, endian), breakpad.has_id(context, endian)) {
-        (true, _) => true,
+    let is_windows = match (windows.has_id(context, endian), breakpad.has_id(context, endian)) {
+        (true, false) => true,
         (false, true) => false,
-        (false, false) => windows,
+        (true, true) => context.len() >= windows.base_size(),
+        (false, false) => context.len() >= windows.base_size() && prefer_windows,
     };
-    if is_ours { ours } else { breakpad }
+    if is_windows { windows } else { breakpad }
 }
 
-/// The size in bytes of the context that Windows has for an architecture, or Breakpad where Windows has none; `None` for
-/// an architecture whose contexts this crate does not know. Extended contexts are larger.
+/// The size in bytes of the context that Windows has for an architecture, or Breakpad where Windows has none; `None`
+/// for an architecture whose contexts this crate does not know. Extended contexts are larger.
 #[must_use]
 pub const fn base_size(architecture: ProcessorArchitecture) -> Option<usize> {
     match ContextKind::of_architecture(architecture) {

@@ -1,9 +1,9 @@
 //! Thread contexts: the registers of a thread, in the layout of its CPU.
 //!
 //! A context in a dump says in its flags which CPU it is for, but not reliably: Windows and Breakpad number CPUs
-//! differently, and some writers leave the CPU out. So the dump's `SystemInfo` decides, and size and flags only settle what
-//! it leaves open ([`ContextKind::of`]). Reading takes the first [`Context::base_size`] bytes; what follows them in
-//! an extended context is the business of [`xstate`].
+//! differently, and some writers leave the CPU out. So the dump's `SystemInfo` decides, and size and flags only settle
+//! what it leaves open ([`ContextKind::of`]). Reading takes the first [`Context::base_size`] bytes; what follows
+//! them in an extended context is the business of [`xstate`].
 //!
 //! # Example
 //!
@@ -312,8 +312,8 @@ impl Context {
         self.number(self.kind().fields().sp)
     }
 
-    /// The register that the calling convention has for the frame pointer, whether or not the program uses it so; `None`
-    /// on PowerPC, where there is none.
+    /// The register that the calling convention has for the frame pointer, whether or not the program uses it so;
+    /// `None` on PowerPC, where there is none.
     #[must_use]
     pub fn frame_pointer(&self) -> Option<u64> {
         self.kind().fields().fp.map(|field| self.number(field))

@@ -52,7 +52,8 @@ fn architecture_size_and_flags_choose_the_kind() {
                 "{cpu} {flags:#x} {endian:?}"
             );
             assert_eq!(made_as.flags_of(&context, endian), Some(ContextFlags(flags)));
-            assert_eq!(ContextKind::of(&context[1..], cpu, endian), None);
+            let cut = &context[..context.len() - 1];
+            assert_ne!(ContextKind::of(cut, cpu, endian), Some(made_as));
         }
     }
 }
@@ -67,6 +68,20 @@ fn breakpad_records_with_bytes_after_them() {
         let mut context = example(kind, flags, Endian::Little);
         context.resize(kind.base_size() + 431, 0);
         assert_eq!(ContextKind::of(&context, cpu, Endian::Little), Some(kind));
+    }
+}
+
+#[test]
+fn a_cut_windows_context_is_not_breakpads() {
+    for (cpu, kind, flags) in [
+        (ProcessorArchitecture::ARM, ContextKind::Arm, 0x20_0007),
+        (ProcessorArchitecture::ARM64, ContextKind::Arm64, 0x40_0007),
+    ] {
+        let context = example(kind, flags, Endian::Little);
+        assert_eq!(
+            ContextKind::of(&context[..context.len() - 1], cpu, Endian::Little),
+            None
+        );
     }
 }
 
@@ -131,7 +146,7 @@ fn every_name_once() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all, "{kind:?}");
-        assert!(all > 60, "{kind:?}");
+        assert!(all > 50, "{kind:?}");
     }
 }
 

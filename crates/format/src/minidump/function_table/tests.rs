@@ -16,7 +16,8 @@ fn tables() -> impl Strategy<Value = NewFunctionTables> {
         let table = (test_dump::record::<FunctionTableDescriptor>(), native, entries).prop_map(
             move |(mut descriptor, native, entries)| {
                 descriptor.entry_count = u32::try_from(entries.len() / entry_size as usize).unwrap().into();
-                descriptor.size_of_align_pad = 0.into();
+                let size = native.len() + entries.len();
+                descriptor.size_of_align_pad = u32::try_from(size.next_multiple_of(8) - size).unwrap().into();
                 NewFunctionTable {
                     descriptor,
                     native,

@@ -26,8 +26,8 @@ record! {
         pub legacy: ContextChunk,
         /// Header and components.
         pub xstate: ContextChunk,
-        /// Shadow stack state of the kernel. Not there in contexts of older systems, where padding or the extended state
-        /// takes its place.
+        /// Shadow stack state of the kernel. Not there in contexts of older systems, where padding or the extended
+        /// state takes its place.
         pub kernel_cet: ContextChunk,
     }
 
@@ -49,8 +49,8 @@ record! {
         pub size: U32,
     }
 
-    /// `XSTATE_CONFIG_FEATURE_MSC_INFO` (`minidumpapiset.h`), 528 bytes: the extended state of all contexts of a dump. Part
-    /// of `MINIDUMP_MISC_INFO_5`.
+    /// `XSTATE_CONFIG_FEATURE_MSC_INFO` (`minidumpapiset.h`), 528 bytes: the extended state of all contexts of a dump.
+    /// Part of `MINIDUMP_MISC_INFO_5`.
     pub struct XStateConfig[528] {
         /// The size of this record in bytes; 0 where contexts are not extended.
         pub size_of_info: U32,
@@ -134,8 +134,8 @@ pub mod feature {
         })
     }
 
-    /// Where a component starts in the standard format on Intel's CPUs, in bytes from the start of the `XSAVE` area; `None`
-    /// for one that is not known or only exists in the compacted format.
+    /// Where a component starts in the standard format on Intel's CPUs, in bytes from the start of the `XSAVE` area;
+    /// `None` for one that is not known or only exists in the compacted format.
     #[must_use]
     pub const fn default_offset(bit: u32) -> Option<usize> {
         Some(match bit {
@@ -180,24 +180,29 @@ pub(super) const fn area_offset(base: usize) -> usize {
 }
 
 impl XStateConfig {
-    /// The configuration for contexts of `base_size` bytes with these components, with the sizes and offsets that Intel's
-    /// CPUs have. x87 and SSE are always listed. Bits without a known size are left out.
+    /// The configuration for contexts of `base_size` bytes with these components, with the sizes and offsets that
+    /// Intel's CPUs have. x87 and SSE are always listed. Bits without a known size are left out.
     #[must_use]
     pub fn for_features(base_size: usize, features: u64) -> Self {
         let mut config = Self {
             size_of_info: 528.into(),
             ..Self::default()
         };
+        let number = |value: usize| U32::new(u32::try_from(value).unwrap_or(0));
         let mut enabled = 0;
+        let mut end = size_of::<XSaveHeader>();
         for bit in ordered(features | feature::LEGACY) {
-            let number = |value: usize| U32::new(u32::try_from(value).unwrap_or(0));
             let (Some(size), Some(room)) = (feature::default_size(bit), config.features.get_mut(bit as usize)) else {
                 continue;
             };
             enabled |= feature::mask(bit);
+            let start = align(end, bit);
+            if feature::LEGACY & feature::mask(bit) == 0 {
+                end = start + size;
+            }
             room.size = number(size);
-            // A component that only exists in the compacted format is put where that format has it.
-            room.offset = number(feature::default_offset(bit).unwrap_or(LEGACY_AREA + size_of::<XSaveHeader>()));
+            // A component that only exists in the compacted format gets its place there, as Crashpad has it.
+            room.offset = number(feature::default_offset(bit).unwrap_or(LEGACY_AREA + start));
         }
         config.enabled_features = enabled.into();
         let size = base_size
@@ -226,8 +231,8 @@ impl XStateConfig {
         (size > 0).then_some(size)
     }
 
-    /// Where a component starts in the standard format, in bytes from the start of the `XSAVE` area; `None` where the dump
-    /// does not say.
+    /// Where a component starts in the standard format, in bytes from the start of the `XSAVE` area; `None` where the
+    /// dump does not say.
     #[must_use]
     pub fn offset_of(&self, bit: u32) -> Option<usize> {
         self.size_of(bit)?;
@@ -282,7 +287,9 @@ mod tests {
         assert_eq!(config.enabled_features.get(), 0x807);
         assert_eq!(config.context_size.get(), 1232 + 48 + 64 + 256 + 16);
         assert_eq!((config.offset_of(2), config.size_of(2)), (Some(576), Some(256)));
-        assert_eq!((config.offset_of(11), config.size_of(11)), (Some(576), Some(16)));
+        assert_eq!((config.offset_of(11), config.size_of(11)), (Some(576 + 256), Some(16)));
         assert_eq!((config.offset_of(40), config.size_of(64)), (None, None));
+        let config = XStateConfig::for_features(1232, 1 << feature::CET_U);
+        assert_eq!((config.offset_of(11), config.size_of(11)), (Some(576), Some(16)));
     }
 }

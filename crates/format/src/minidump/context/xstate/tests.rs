@@ -234,7 +234,8 @@ proptest! {
     #[test]
     fn hostile_bytes_do_not_panic(
         mut bytes in prop::collection::vec(any::<u8>(), 0..2048),
-        chunks: (i32, u16, u32),
+        start: u16,
+        length: u32,
         masks: (u64, u64),
         config: (u64, u32, u32),
         plausible: bool,
@@ -243,9 +244,9 @@ proptest! {
         let base = if extensible { 716 } else { 80 };
         if plausible && bytes.len() > base + 32 {
             bytes[base + 8..][..4].copy_from_slice(&(-i32::try_from(base).unwrap()).to_le_bytes());
-            bytes[base + 16..][..4].copy_from_slice(&u32::from(chunks.1 % 1024).to_le_bytes());
-            bytes[base + 20..][..4].copy_from_slice(&chunks.2.to_le_bytes());
-            let header = base + usize::from(chunks.1 % 1024);
+            bytes[base + 16..][..4].copy_from_slice(&u32::from(start % 1024).to_le_bytes());
+            bytes[base + 20..][..4].copy_from_slice(&length.to_le_bytes());
+            let header = base + usize::from(start % 1024);
             if let Some(room) = bytes.get_mut(header..header + 16) {
                 room.copy_from_slice([masks.0, masks.1].as_bytes());
             }
@@ -261,7 +262,7 @@ proptest! {
                 for n in [0, 1, 7, 8, 15, 16, 31, 32, usize::MAX] {
                     let _ = (state.ymm(n), state.zmm(n), state.opmask(n), state.bound(n), state.tile(n));
                 }
-                let _ = (state.cet_u(), state.tile_config(), state.pkru(), state.bound_config(), chunks.0);
+                let _ = (state.cet_u(), state.tile_config(), state.pkru(), state.bound_config());
             }
             let _ = write_extended(&bytes[..base], &hostile, &[], endian);
         }

@@ -18,8 +18,8 @@ use crate::record::{Endian, Record};
 /// initial state; the end of one that is given with fewer bytes is zero.
 ///
 /// # Errors
-/// [`ContextError::NotExtensible`] where `context` is something else; [`ContextError::Component`] where `config` lists a
-/// component without a known size, or one is given that it does not list or that is larger than it says.
+/// [`ContextError::NotExtensible`] where `context` is something else; [`ContextError::Component`] where `config` lists
+/// a component without a known size, or one is given that it does not list or that is larger than it says.
 pub fn write_extended(
     context: &[u8],
     config: &XStateConfig,
@@ -89,5 +89,5 @@ pub fn write_extended(
     Ok(extended)
 }
 
-/// The most bytes of extended state. All known components need 11 KiB; a configuration from a hostile file may claim any.
+/// The most bytes of extended state. All known components need 11 KiB; a hostile file's configuration may claim any.
 const MAX_AREA: usize = 1 << 20;
