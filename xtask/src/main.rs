@@ -4,6 +4,7 @@
 
 mod checks;
 mod fixture;
+mod readme;
 mod run;
 mod validators;
 
@@ -34,6 +35,8 @@ enum Task {
     Validators,
     /// Build the fixture's program, let it crash, and write its dump into `fixtures/`
     Fixture(fixture::Arguments),
+    /// Check that the option tables in the README are those of the flag table
+    Readme(readme::Arguments),
     /// All of the above, as continuous integration runs them
     Ci,
 }
@@ -57,6 +60,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::Test => checks::test(),
         Task::Validators => validators::install_and_test(),
         Task::Fixture(arguments) => fixture::make(arguments),
+        Task::Readme(arguments) => readme::check(arguments),
         Task::Ci => ci(),
     }
 }
@@ -64,6 +68,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
 /// Quick checks come first, so that a slip shows early.
 fn ci() -> anyhow::Result<()> {
     checks::fmt()?;
+    readme::check(&readme::Arguments::default())?;
     checks::no_std()?;
     checks::clippy()?;
     checks::doc()?;
