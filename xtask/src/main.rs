@@ -4,8 +4,11 @@
 
 mod checks;
 mod fixture;
+mod readme;
 mod run;
 mod validators;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -32,19 +35,32 @@ enum Task {
     Validators,
     /// Build the fixture's program, let it crash, and write its dump into `fixtures/`
     Fixture(fixture::Arguments),
+    /// Check that the option tables in the README are those of the flag table
+    Readme(readme::Arguments),
     /// All of the above, as continuous integration runs them
     Ci,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    match perform(&Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> anyhow::Result<()> {
+    match task {
         Task::Fmt => checks::fmt(),
         Task::Clippy => checks::clippy(),
         Task::Doc => checks::doc(),
         Task::NoStd => checks::no_std(),
         Task::Test => checks::test(),
         Task::Validators => validators::install_and_test(),
-        Task::Fixture(arguments) => fixture::make(&arguments),
+        Task::Fixture(arguments) => fixture::make(arguments),
+        Task::Readme(arguments) => readme::check(arguments),
         Task::Ci => ci(),
     }
 }
@@ -52,6 +68,7 @@ fn main() -> anyhow::Result<()> {
 /// Quick checks come first, so that a slip shows early.
 fn ci() -> anyhow::Result<()> {
     checks::fmt()?;
+    readme::check(&readme::Arguments::default())?;
     checks::no_std()?;
     checks::clippy()?;
     checks::doc()?;
