@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use dotdump_format::minidump::MiniDumpType;
 use dotdump_format::minidump::codeview::CodeView;
 use dotdump_format::{Error, VirtRange};
 use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, RangeSet, Region};
@@ -33,6 +34,14 @@ impl Segments {
         match self {
             Self::Data => "data segments",
             Self::Code => "code segments",
+        }
+    }
+
+    /// The bit of a dump that holds such segments.
+    const fn flag(self) -> MiniDumpType {
+        match self {
+            Self::Data => MiniDumpType::WITH_DATA_SEGS,
+            Self::Code => MiniDumpType::WITH_CODE_SEGS,
         }
     }
 
@@ -78,10 +87,18 @@ pub(crate) fn segments(
     let mut unknown = Vec::new();
     let modules = snapshot.modules();
     let mut guessed = Vec::new();
+    let flags = MiniDumpType::from_bits_retain(snapshot.header().flags.get());
+    let is_cut_down = flags.contains(kind.flag()) && !flags.contains(MiniDumpType::WITH_FULL_MEMORY);
     for module in modules {
         match module_segments(snapshot, module, kind, folders)? {
             Some(ranges) => ranges.into_iter().for_each(|range| found.insert(range)),
             None if snapshot.has_regions() => guessed.push(module.range()),
+            // What a dump with such segments has of an image was put there for them.
+            None if is_cut_down => {
+                for extent in snapshot.memory().extents(module.range()) {
+                    found.insert(extent?.range);
+                }
+            }
             None => unknown.push(base_name(&module.name_text()).to_owned()),
         }
     }

@@ -1,8 +1,9 @@
 //! Memory that stacks point to (`-mi`).
 //!
-//! Measured on dumps of WinDbg, bit for bit: every aligned word of the stored stacks that is an address of committed
-//! memory outside of all modules adds the 256 bytes before it and the 768 bytes after it, cut to its region. The
-//! registers are not looked at, and what is found is not searched in turn.
+//! Measured on dumps of WinDbg and dbghelp, bit for bit: every aligned word of the stored stacks that is no address in a
+//! module adds what can be read of the 256 bytes before the address and the 768 bytes from it on, in whatever regions
+//! they lie, and even where the address itself cannot be read. The registers are not looked at, and what is found is
+//! not searched in turn.
 
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::{ProcessSnapshot, RangeSet};
@@ -57,47 +58,30 @@ fn look_up(snapshot: &dyn ProcessSnapshot, pointers: &mut Vec<VirtAddr>, found: 
     pointers.sort_unstable();
     pointers.dedup();
     let mut left = pointers.as_slice();
-    let (Some(first), Some(last)) = (left.first(), left.last()) else {
-        return Ok(());
-    };
-    let span = VirtRange::new(*first, last.saturating_add(1));
+    // Adds the parts of all windows that lie in `area`; areas come in ascending order.
     let mut take = |area: VirtRange| {
-        let begin = left.partition_point(|pointer| *pointer < area.start);
-        let end = left.partition_point(|pointer| *pointer < area.end);
-        for pointer in &left[begin..end] {
+        let begin = left.partition_point(|pointer| pointer.saturating_add(AFTER) <= area.start);
+        left = &left[begin..];
+        let end = left.partition_point(|pointer| pointer.saturating_sub(BEFORE) < area.end);
+        for pointer in &left[..end] {
             let window = VirtRange::new(pointer.saturating_sub(BEFORE), pointer.saturating_add(AFTER));
             found.insert(window.intersection(area).unwrap_or_default());
         }
-        left = &left[end..];
         !left.is_empty()
     };
     if snapshot.has_regions() {
         for region in snapshot.regions() {
             let region = region?;
-            if region.is_readable() && region.range.end > span.start && !take(region.range) {
+            if region.is_readable() && !take(region.range) {
                 break;
             }
         }
     } else {
-        // Without a map of the address space, memory that lies together is the best known region. The search starts
-        // at the beginning: the region of the first pointer may begin anywhere before it.
-        let mut run: Option<VirtRange> = None;
+        // Without a map of the address space, what was captured is all that is known to be readable.
         for extent in snapshot.memory().all() {
-            let range = extent?.range;
-            match &mut run {
-                Some(run) if run.end == range.start => run.end = range.end,
-                _ => {
-                    if let Some(done) = run.replace(range)
-                        && !take(done)
-                    {
-                        run = None;
-                        break;
-                    }
-                }
+            if !take(extent?.range) {
+                break;
             }
-        }
-        if let Some(last) = run {
-            take(last);
         }
     }
     pointers.clear();

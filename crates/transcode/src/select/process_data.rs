@@ -23,11 +23,7 @@ pub(crate) fn process_data(
         return Ok(None);
     }
     let layout = if words.size == 8 { &X64 } else { &X86 };
-    let mut found = Found {
-        memory: snapshot.memory(),
-        ranges: RangeSet::new(),
-        peb: None,
-    };
+    let mut found = Found::new(snapshot.memory());
     let mut without = Vec::new();
     for thread in snapshot.threads() {
         let teb = VirtAddr(thread.record.teb.get());
@@ -40,32 +36,43 @@ pub(crate) fn process_data(
         return Ok(None);
     }
     shortfalls.warn_for("-mp", "no environment block (TEB) in the source for threads", &without);
-    let has_process = match found.peb {
-        Some(peb) => found.process(words, layout, peb)?,
-        None => false,
-    };
-    if !has_process {
+    if !found.process(words, layout)? {
         shortfalls.warn("-mp", "the source has no process environment block (PEB) in its memory");
     }
+    let mut all = found.ranges;
+
+    let mut found = Found::new(snapshot.memory());
     for state in foreign {
-        found.peb = None;
-        if found.thread(&Words::x86(), &X86, state.teb32)?
-            && let Some(peb32) = found.peb
-        {
-            found.process(&Words::x86(), &X86, peb32)?;
-        }
+        found.thread(&Words::x86(), &X86, state.teb32)?;
     }
-    Ok(Some(found.ranges))
+    found.process(&Words::x86(), &X86)?;
+    all.extend(&found.ranges);
+    Ok(Some(all))
 }
 
+/// The blocks of one side of a process.
 struct Found<'a> {
     memory: &'a dyn Memory,
     ranges: RangeSet,
     /// The PEB that the first TEB with one names.
     peb: Option<VirtAddr>,
+    /// The arrays of static thread-local storage.
+    tls_arrays: Vec<VirtAddr>,
+    /// The blocks of fiber-local storage.
+    fls_blocks: Vec<VirtAddr>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(memory: &'a dyn Memory) -> Self {
+        Self {
+            memory,
+            ranges: RangeSet::new(),
+            peb: None,
+            tls_arrays: Vec::new(),
+            fls_blocks: Vec::new(),
+        }
+    }
+
     fn pointer(&self, words: &Words, address: VirtAddr) -> Result<Option<VirtAddr>, Error> {
         Ok(words
             .read(self.memory, address)?
@@ -88,55 +95,70 @@ impl Found<'_> {
         if self.peb.is_none() {
             self.peb = self.pointer(words, teb.saturating_add(layout.teb_peb))?;
         }
-        let pointer_size = words.size as u64;
-        if let Some(array) = self.pointer(words, teb.saturating_add(layout.teb_tls_pointer))? {
-            self.thread_local_storage(words, array)?;
-        }
-        for (field, size) in [
-            (layout.teb_tls_expansion, layout.tls_expansion_size),
-            // FLS_DATA: two list links and eight chunk pointers (Windows 10 and later).
-            (layout.teb_fls_data, 10 * pointer_size),
-        ] {
-            if let Some(target) = self.pointer(words, teb.saturating_add(field))? {
-                self.ranges.insert(VirtRange::sized(target, size));
-            }
+        let tls = self.pointer(words, teb.saturating_add(layout.teb_tls_pointer))?;
+        self.tls_arrays.extend(tls);
+        let fls = self.pointer(words, teb.saturating_add(layout.teb_fls_data))?;
+        self.fls_blocks.extend(fls);
+        if let Some(slots) = self.pointer(words, teb.saturating_add(layout.teb_tls_expansion))? {
+            self.ranges.insert(VirtRange::sized(slots, layout.tls_expansion_size));
         }
         Ok(true)
     }
 
-    /// Adds the array of a thread's static thread-local storage and the beginning of each block. How many modules
-    /// have such storage is not written anywhere near: the array ends where a word is no pointer.
-    fn thread_local_storage(&mut self, words: &Words, array: VirtAddr) -> Result<(), Error> {
-        const MODULES: u64 = 64;
-        const BLOCK: u64 = 0x100;
+    /// Adds the arrays of the threads' static thread-local storage; Windows' writers leave the blocks out to which
+    /// their slots point. How many modules have such storage is not written anywhere near, but it is the same for all
+    /// threads: no array goes on where the source's memory ends or a word is no pointer, and the last slots that no
+    /// thread uses are none.
+    fn thread_local_storage(&mut self, words: &Words) -> Result<(), Error> {
+        const MOST: u64 = 1088;
+        let size = words.size as u64;
+        let mut slots = MOST;
         let mut used = 0;
-        for index in 0..MODULES {
-            let slot = array.saturating_add(index * words.size as u64);
-            let Some(block) = words.read(self.memory, slot)? else {
-                break;
+        for array in &self.tls_arrays {
+            // TLS_VECTOR: the room of the array stands two words before it.
+            let room = words.read(self.memory, array.saturating_sub(2 * size))?;
+            let room = room.map_or(0, |room| room & 0xFFFF_FFFF);
+            let mut end = if (1..=MOST).contains(&room) {
+                slots.min(room)
+            } else {
+                slots
             };
-            if block == 0 {
-                continue;
+            for index in 0..end {
+                match words.read(self.memory, array.saturating_add(index * size))? {
+                    Some(0) => {}
+                    Some(word) if word % 4 == 0 && (0x1_0000..1 << 47).contains(&word) => used = used.max(index + 1),
+                    _ => {
+                        end = index;
+                        break;
+                    }
+                }
             }
-            let block = VirtRange::sized(VirtAddr(block), BLOCK);
-            if !self.is_there(VirtRange::sized(block.start, 1))? {
-                break;
+            // An array that is not in the source says nothing about the others.
+            if end > 0 {
+                slots = end;
             }
-            self.ranges.insert(block);
-            used = index + 1;
         }
-        self.ranges.insert(VirtRange::sized(array, used * words.size as u64));
+        for array in &self.tls_arrays {
+            self.ranges.insert(VirtRange::sized(*array, slots.min(used) * size));
+        }
         Ok(())
     }
 
-    /// Adds the PEB at `peb` and the process parameters; tells whether the PEB is in the source.
-    fn process(&mut self, words: &Words, layout: &WindowsLayout, peb: VirtAddr) -> Result<bool, Error> {
+    /// Adds what depends on the system's version (the other parts of the threads' data, the PEB and the process
+    /// parameters); tells whether the PEB is in the source.
+    fn process(&mut self, words: &Words, layout: &WindowsLayout) -> Result<bool, Error> {
+        self.thread_local_storage(words)?;
+        let Some(peb) = self.peb else { return Ok(false) };
         let build = dotdump_snapshot::memory::read_array::<2>(
             self.memory,
             // OSMajorVersion and OSMinorVersion are 32 bits each.
             peb.saturating_add(layout.peb_os_version + 8),
         )?;
-        let block = VirtRange::sized(peb, layout.peb_size(build.map_or(0, u16::from_le_bytes)));
+        let build = build.map_or(0, u16::from_le_bytes);
+        for block in &self.fls_blocks {
+            self.ranges.insert(VirtRange::sized(*block, layout.fls_size(build)));
+        }
+        let block = VirtRange::sized(peb, layout.peb_size(build));
         if !self.is_there(block)? {
             return Ok(false);
         }
@@ -144,13 +166,8 @@ impl Found<'_> {
         let Some(parameters) = self.pointer(words, peb.saturating_add(layout.peb_parameters))? else {
             return Ok(true);
         };
-        let Some([maximum_length, length]) = self.lengths(parameters)? else {
-            return Ok(true);
-        };
-        self.ranges.insert(VirtRange::sized(
-            parameters,
-            u64::from(length.min(maximum_length).min(0x1000)),
-        ));
+        self.ranges
+            .insert(VirtRange::sized(parameters, layout.parameters_size(build)));
         for field in layout.parameter_strings {
             let string = parameters.saturating_add(field);
             let size = dotdump_snapshot::memory::read_array::<2>(self.memory, string)?.map(u16::from_le_bytes);
@@ -163,14 +180,5 @@ impl Found<'_> {
             self.ranges.insert(VirtRange::sized(environment, ENVIRONMENT_SIZE));
         }
         Ok(true)
-    }
-
-    /// `RTL_USER_PROCESS_PARAMETERS.MaximumLength` and `.Length`.
-    fn lengths(&self, parameters: VirtAddr) -> Result<Option<[u32; 2]>, Error> {
-        let bytes = dotdump_snapshot::memory::read_array::<8>(self.memory, parameters)?;
-        Ok(bytes.map(|bytes| {
-            let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            [word(0), word(4)]
-        }))
     }
 }

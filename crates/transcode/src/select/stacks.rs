@@ -1,6 +1,7 @@
 //! Which part of a thread's stack is kept.
 
 use dotdump_format::minidump::context;
+use dotdump_format::minidump::system_info::ProcessorArchitecture;
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::memory::contiguous_end;
 use dotdump_snapshot::{ProcessSnapshot, ThreadSnapshot};
@@ -77,15 +78,25 @@ fn thread_stack(
     let teb = stack_of_teb(snapshot, words, thread, pointer)?;
     let recorded = thread.stack();
     let start = first_kept(snapshot, pointer);
+    let whole = keeps_whole_stacks(snapshot);
     if let Some(own) = teb {
-        return Ok((Some(VirtRange::new(start.max(own.start), own.end)), Some(own)));
+        let kept = if whole {
+            own
+        } else {
+            VirtRange::new(start.max(own.start), own.end)
+        };
+        return Ok((Some(kept), Some(own)));
     }
     // A recorded stack that begins above the pointer was cut; one that ends at or below it belongs elsewhere.
     if let Some(recorded) = recorded
         && recorded.end > pointer
         && recorded.start <= pointer.saturating_add(GUESSED_STACK)
     {
-        let kept = VirtRange::new(start.max(recorded.start), recorded.end);
+        let kept = if whole {
+            recorded
+        } else {
+            VirtRange::new(start.max(recorded.start), recorded.end)
+        };
         // Linux writers start at the page of the pointer, so what lies below it in the range is the stack's as well.
         return Ok((
             Some(kept),
@@ -138,6 +149,13 @@ fn first_kept(snapshot: &dyn ProcessSnapshot, pointer: VirtAddr) -> VirtAddr {
         Some(X86_CONTEXT) => pointer.saturating_sub(4),
         _ => pointer,
     }
+}
+
+/// Whether stacks are kept from their limit on, not from the stack pointer on: so does dbghelp on ARM64, as a dump with
+/// 104 threads shows (Windows build 19042).
+fn keeps_whole_stacks(snapshot: &dyn ProcessSnapshot) -> bool {
+    snapshot.architecture() == ProcessorArchitecture::ARM64
+        && snapshot.system_info().is_some_and(|info| info.platform().is_windows())
 }
 
 /// The stack's limits from the thread's environment block, where the pointer lies within them.

@@ -24,7 +24,7 @@ pub(crate) struct WindowsLayout {
     /// `PEB.OSMajorVersion`, `OSMinorVersion` and `OSBuildNumber` (16 bits): which system, and so which size.
     pub(crate) peb_os_version: u64,
     /// `RTL_USER_PROCESS_PARAMETERS`: the UNICODE_STRINGs whose text is stored.
-    pub(crate) parameter_strings: [u64; 5],
+    pub(crate) parameter_strings: [u64; 6],
     /// `RTL_USER_PROCESS_PARAMETERS.Environment`.
     pub(crate) parameters_environment: u64,
     /// The size of the array of expansion slots: 1024 pointers.
@@ -42,8 +42,8 @@ pub(crate) const X64: WindowsLayout = WindowsLayout {
     teb_size: 0x2000,
     peb_parameters: 0x20,
     peb_os_version: 0x118,
-    // CurrentDirectory.DosPath, ImagePathName, CommandLine, WindowTitle, DesktopInfo.
-    parameter_strings: [0x38, 0x60, 0x70, 0xB0, 0xC0],
+    // CurrentDirectory.DosPath, DllPath, ImagePathName, CommandLine, WindowTitle, DesktopInfo.
+    parameter_strings: [0x38, 0x50, 0x60, 0x70, 0xB0, 0xC0],
     parameters_environment: 0x80,
     tls_expansion_size: 0x2000,
 };
@@ -59,7 +59,7 @@ pub(crate) const X86: WindowsLayout = WindowsLayout {
     teb_size: 0x1000,
     peb_parameters: 0x10,
     peb_os_version: 0xA4,
-    parameter_strings: [0x24, 0x38, 0x40, 0x70, 0x78],
+    parameter_strings: [0x24, 0x30, 0x38, 0x40, 0x70, 0x78],
     parameters_environment: 0x48,
     tls_expansion_size: 0x1000,
 };
@@ -83,15 +83,50 @@ pub(crate) const TEB64_WOW_TEB_OFFSET: u64 = 0x180C;
 pub(crate) const TEB32_DISTANCE: u64 = 0x2000;
 
 impl WindowsLayout {
-    /// The size of the PEB as the writers of that system store it.
+    const fn is_64(&self) -> bool {
+        self.teb_size == X64.teb_size
+    }
+
+    /// The size of the PEB as the writers of that system store it. Measured for x86 7601 and x64 14393, 16299, 19041
+    /// and 19042; the others from the public symbols.
     pub(crate) const fn peb_size(&self, build: u16) -> u64 {
-        match (self.teb_size == X64.teb_size, build) {
-            (true, 18_362..) => 0x7C8,
-            (true, 10_000..) => 0x7B0,
-            (true, _) => 0x388,
-            (false, 18_362..) => 0x480,
-            (false, 10_000..) => 0x470,
-            (false, _) => 0x250,
+        match (self.is_64(), build) {
+            (true, 17_134..) => 0x7C8,
+            (true, 16_299..) => 0x7B0,
+            (true, 15_063..) => 0x7A8,
+            (true, 10_240..) => 0x7A0,
+            (true, 9_200..) => 0x388,
+            (true, _) => 0x380,
+            (false, 17_134..) => 0x480,
+            (false, 16_299..) => 0x470,
+            (false, 15_063..) => 0x468,
+            (false, 10_240..) => 0x460,
+            (false, 9_200..) => 0x250,
+            (false, _) => 0x248,
         }
+    }
+
+    /// The size of `RTL_USER_PROCESS_PARAMETERS` without the texts behind it, measured and known as for the PEB.
+    pub(crate) const fn parameters_size(&self, build: u16) -> u64 {
+        match (self.is_64(), build) {
+            (true, 19_041..) => 0x440,
+            (true, 18_362..) => 0x430,
+            (true, 17_763..) => 0x420,
+            (true, 9_200..) => 0x410,
+            (true, _) => 0x400,
+            (false, 19_041..) => 0x2C0,
+            (false, 18_362..) => 0x2B4,
+            (false, 17_763..) => 0x2AC,
+            (false, 9_200..) => 0x2A4,
+            (false, _) => 0x298,
+        }
+    }
+
+    /// What is stored of a thread's fiber-local storage: two list links and `FLS_MAXIMUM_AVAILABLE` slots. Measured
+    /// for x86 7601 and x64 14393 (128 slots), 19041 and 19042 (4,080 slots).
+    pub(crate) const fn fls_size(&self, build: u16) -> u64 {
+        let slots = if build >= 19_041 { 4080 } else { 128 };
+        let pointer = if self.is_64() { 8 } else { 4 };
+        (2 + slots) * pointer
     }
 }
