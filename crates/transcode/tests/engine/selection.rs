@@ -1,9 +1,7 @@
 //! Which memory each option chooses, on processes small enough that the answer can be worked out by hand from the rules
 //! in docs/options.md.
 
-mod common;
-
-use common::{IMAGE, PRIVATE, R, RW, RX, TestProcess, TestThread, pe_headers, words};
+use crate::common::{IMAGE, PRIVATE, R, RW, RX, TestProcess, TestThread, pe_headers, words};
 use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use dotdump_transcode::options::DumpOptions;
 use dotdump_transcode::shortfall::Severity;
