@@ -39,7 +39,7 @@ fn process() -> TestProcess {
                 0x4000,
                 &[
                     (SP - 0x100, SECRET),
-                    (SP + 0x00, CODE + 0x2000),
+                    (SP, CODE + 0x2000),
                     (SP + 0x08, SECRET),
                     (SP + 0x10, HEAP + 0x100),
                     (SP + 0x18, SP + 0x40),
@@ -93,8 +93,8 @@ fn converted(process: &TestProcess, letters: &str) -> Vec<u8> {
 }
 
 /// The word at an address of a dump; `None` where the dump does not have it.
-fn word_at(dump: &Vec<u8>, address: u64) -> Option<u64> {
-    let snapshot = MinidumpSnapshot::open(dump).unwrap();
+fn word_at(dump: &[u8], address: u64) -> Option<u64> {
+    let snapshot = MinidumpSnapshot::open(&dump).unwrap();
     let mut bytes = [0; 8];
     let there = snapshot.memory().read(VirtAddr(address), &mut bytes).unwrap();
     (there == 8).then(|| u64::from_le_bytes(bytes))

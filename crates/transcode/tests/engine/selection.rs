@@ -74,8 +74,8 @@ fn request(letters: &str) -> Request {
 }
 
 /// What `-m` with these letters makes of a dump: the conversion's answer.
-fn with<T>(dump: &Vec<u8>, request: &Request, look: impl FnOnce(Result<Conversion<'_>, ConvertError>) -> T) -> T {
-    let snapshot = MinidumpSnapshot::open(dump).unwrap();
+fn with<T>(dump: &[u8], request: &Request, look: impl FnOnce(Result<Conversion<'_>, ConvertError>) -> T) -> T {
+    let snapshot = MinidumpSnapshot::open(&dump).unwrap();
     look(prepare(&snapshot, request))
 }
 
