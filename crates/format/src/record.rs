@@ -85,7 +85,7 @@ pub trait Record: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + 
 
 /// Defines a record: its fields in file order, its size (checked when compiling), and the traits it needs.
 ///
-/// ```ignore
+/// ```text
 /// record! {
 ///     /// `MINIDUMP_LOCATION_DESCRIPTOR` (`minidumpapiset.h`), 8 bytes: where something lies in the file.
 ///     pub struct LocationDescriptor[8] {

@@ -61,6 +61,21 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+/// So that a borrowed slice is a source, too: `Minidump::open(&bytes)` with `bytes: &[u8]`.
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, offset: FileOffset, buffer: &mut [u8]) -> Result<(), Error> {
+        (**self).read_exact_at(offset, buffer)
+    }
+
+    fn lend(&self, offset: FileOffset, size: usize) -> Option<&[u8]> {
+        (**self).lend(offset, size)
+    }
+}
+
 /// The error for a read that does not lie within the medium.
 #[must_use]
 pub fn past_end(offset: FileOffset, size: usize, medium: u64) -> Error {

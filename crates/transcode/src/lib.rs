@@ -14,6 +14,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub mod convert;
 pub mod execute;
 pub mod filter;

@@ -4,6 +4,8 @@ mod directory;
 mod flags;
 mod header;
 mod held;
+#[cfg(test)]
+mod list_tests;
 mod stream_type;
 mod string;
 #[cfg(test)]

@@ -1,0 +1,5 @@
+//! Tests of the engine as a whole: from the bytes of a dump to the bytes of a dump.
+
+mod common;
+mod filter;
+mod selection;
