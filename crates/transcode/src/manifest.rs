@@ -19,6 +19,9 @@ pub const BLOCK: u64 = 1 << 20;
 /// The longest manifest that is read, in bytes.
 const MAX_SIZE: u64 = 4 << 20;
 
+/// The bytes at the start of a source that identify it.
+const HEAD: u64 = 4096;
+
 /// What a dump tells of its own making. It names no file, folder or person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -35,7 +38,10 @@ pub struct Manifest {
     /// What was asked for and could not be had.
     pub absent: Vec<Shortfall>,
     /// Memory in which words were erased.
-    pub erased: Vec<Erased>,
+    pub erased: Vec<Span>,
+    /// Code that comes from files of the modules' images and not from the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_images: Vec<Span>,
     /// Where the checksums lie.
     pub checksums: Checksums,
 }
@@ -65,9 +71,9 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Memory in which the words that a stack walk does not need became zero.
+/// Addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Erased {
+pub struct Span {
     /// The first address, in hexadecimal.
     pub start: String,
     /// The number of bytes.
@@ -94,7 +100,7 @@ fn parse_hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-impl Erased {
+impl Span {
     /// The memory of a range.
     #[must_use]
     pub fn of(range: VirtRange) -> Self {
@@ -116,6 +122,24 @@ impl Checksums {
     #[must_use]
     pub fn offset(&self) -> Option<FileOffset> {
         parse_hex(&self.offset).map(FileOffset)
+    }
+}
+
+impl SourceIdentity {
+    /// The identity of a dump.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn of(dump: &Minidump<'_>) -> Result<Self, Error> {
+        let source = dump.source();
+        let size = source.size().min(HEAD);
+        let head = source.bytes(FileOffset(0), usize::try_from(size).unwrap_or(0))?;
+        Ok(Self {
+            size: source.size(),
+            time: dump.header().time_date_stamp.get(),
+            flags: format!("{:#x}", dump.header().flags.get()),
+            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
+        })
     }
 }
 
