@@ -1,6 +1,6 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
-use dotdump_format::{Error, FileOffset};
+use dotdump_format::Error;
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet};
 
 use crate::execute::{self, Done, Origin, WriteError};
@@ -208,20 +208,11 @@ fn manifest(
     if let Some(again) = again {
         return Ok(again.clone());
     }
-    let source = snapshot.dump().source();
-    let head_size = source.size().min(4096);
-    let head = source.bytes(FileOffset(0), usize::try_from(head_size).unwrap_or(0))?;
-    let header = snapshot.header();
     Ok(Manifest {
         schema: SCHEMA,
         tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
         options: request.canonical(),
-        source: SourceIdentity {
-            size: source.size(),
-            time: header.time_date_stamp.get(),
-            flags: format!("{:#x}", header.flags.get()),
-            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
-        },
+        source: SourceIdentity::of(snapshot)?,
         left_out: Vec::new(),
         absent: shortfalls.as_slice().to_vec(),
         erased: filter.map_or_else(Vec::new, |filter| {

@@ -6,6 +6,7 @@
 
 use dotdump_format::minidump::{Minidump, StreamType};
 use dotdump_format::{Error, FileOffset, VirtRange};
+use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::shortfall::Shortfall;
@@ -18,6 +19,9 @@ pub const BLOCK: u64 = 1 << 20;
 
 /// The longest manifest that is read, in bytes.
 const MAX_SIZE: u64 = 4 << 20;
+
+/// How much of a source's start its checksum covers, in bytes.
+const HEAD: u64 = 4096;
 
 /// What a dump tells of its own making. It names no file, folder or person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,25 @@ pub struct SourceIdentity {
     pub flags: String,
     /// CRC-32 of its first 4,096 bytes, in hexadecimal.
     pub head_crc32: String,
+}
+
+impl SourceIdentity {
+    /// The identity of a dump.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn of(snapshot: &MinidumpSnapshot<'_>) -> Result<Self, Error> {
+        let source = snapshot.dump().source();
+        let head = source.size().min(HEAD);
+        let head = source.bytes(FileOffset(0), usize::try_from(head).unwrap_or(0))?;
+        let header = snapshot.header();
+        Ok(Self {
+            size: source.size(),
+            time: header.time_date_stamp.get(),
+            flags: format!("{:#x}", header.flags.get()),
+            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
+        })
+    }
 }
 
 /// A stream that was not taken.
