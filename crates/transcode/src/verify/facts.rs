@@ -102,7 +102,7 @@ impl<'a> Facts<'a> {
             long_debug_records: Tally::default(),
             module_overlaps: Tally::default(),
             unloaded_modules,
-            process_id: process_id(snapshot)?,
+            process_id: process_id(snapshot),
             streams,
         };
         facts.list_sizes();
@@ -281,23 +281,21 @@ fn processor_bits(kind: ContextKind) -> &'static [u32] {
 }
 
 /// Whether LLDB finds the process id.
-fn process_id(snapshot: &MinidumpSnapshot<'_>) -> Result<bool, Error> {
+fn process_id(snapshot: &MinidumpSnapshot<'_>) -> bool {
     let mut scratch = Findings::default();
     let dump = snapshot.dump();
     if let Ok(Some(misc)) = dump.get::<MiscInfo>(&mut scratch)
         && misc.process_id().is_some()
     {
-        return Ok(true);
+        return true;
     }
     // The line stands near the start of the text.
     const HEAD: u64 = 4096;
     let Some(status) = dump.stream(StreamType::LINUX_PROC_STATUS) else {
-        return Ok(false);
+        return false;
     };
-    let head = match status.bytes_at(0, status.size.min(HEAD)) {
-        Ok(head) => head,
-        Err(Error::Malformed(_)) => return Ok(false),
-        Err(error) => return Err(error),
+    let Ok(head) = status.bytes_at(0, status.size.min(HEAD)) else {
+        return false;
     };
-    Ok(head.windows(5).any(|window| window == b"\nPid:"))
+    head.windows(5).any(|window| window == b"\nPid:")
 }

@@ -14,6 +14,10 @@ mod memory;
 mod streams;
 mod strings;
 mod sums;
+#[cfg(test)]
+mod test_dumps;
+#[cfg(test)]
+mod tests;
 
 use dotdump_format::{Error, FileOffset, Finding, Findings};
 use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
@@ -30,6 +34,13 @@ pub const SCHEMA: u32 = 1;
 
 /// The [`Note::check`] of findings that reading the dump brought.
 const READING: &str = "format";
+
+/// What reading finds odd, but real writers leave and every reader lives with: the finding's subject, and the check and
+/// reader under which it is told.
+const ODDITIES: &[(&str, &str, &str)] = &[
+    // Firefox's dumps through Windows Error Reporting have parts of pointers there; the bits that matter are read.
+    ("BreakpadInfo.Validity", "breakpad-info-validity", "Breakpad"),
+];
 
 /// Something that is wrong with a dump.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -80,10 +91,10 @@ pub fn verify(snapshot: &MinidumpSnapshot<'_>) -> Result<Verification, Error> {
     let mut findings = snapshot.findings().clone();
     streams::walk(snapshot, &mut findings)?;
     let mut notes = Notes::default();
-    notes.take(findings, READING);
+    let mut limits = Vec::new();
+    notes.take(findings, READING, &mut limits);
 
     let facts = Facts::gather(snapshot)?;
-    let mut limits = Vec::new();
     for check in checks::CHECKS {
         let Some(violation) = check.violation(&facts) else {
             continue;
@@ -104,7 +115,7 @@ pub fn verify(snapshot: &MinidumpSnapshot<'_>) -> Result<Verification, Error> {
 
     let mut findings = Findings::default();
     let manifest = sums::check(snapshot, &mut findings)?;
-    notes.take(findings, "manifest");
+    notes.take(findings, "manifest", &mut limits);
     Ok(Verification {
         sound: notes.total == 0,
         findings: notes.kept,
@@ -138,10 +149,18 @@ impl Notes {
         }
     }
 
-    fn take(&mut self, findings: Findings, check: &'static str) {
+    /// Takes findings; those that are mere oddities become limits.
+    fn take(&mut self, findings: Findings, check: &'static str, limits: &mut Vec<Limit>) {
         self.total += findings.total() - findings.as_slice().len() as u64;
         for finding in findings.as_slice() {
-            self.push(finding.clone(), check);
+            match ODDITIES.iter().find(|(what, ..)| *what == finding.what) {
+                Some((what, check, reader)) => limits.push(Limit {
+                    check,
+                    reader,
+                    message: format!("{what}: {}", finding.message),
+                }),
+                None => self.push(finding.clone(), check),
+            }
         }
     }
 }
