@@ -204,7 +204,7 @@ impl<'a, 'r> Draft<'a, 'r> {
             schema: SCHEMA,
             tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
             options: self.request.canonical(),
-            source: SourceIdentity::of(self.snapshot.dump())?,
+            source: SourceIdentity::of(self.snapshot)?,
             left_out: Vec::new(),
             absent: shortfalls.as_slice().to_vec(),
             erased: self

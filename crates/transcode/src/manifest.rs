@@ -6,6 +6,7 @@
 
 use dotdump_format::minidump::{Minidump, StreamType};
 use dotdump_format::{Error, FileOffset, VirtRange};
+use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::shortfall::Shortfall;
@@ -57,6 +58,25 @@ pub struct SourceIdentity {
     pub flags: String,
     /// CRC-32 of its first 4,096 bytes, in hexadecimal.
     pub head_crc32: String,
+}
+
+impl SourceIdentity {
+    /// The identity of a dump.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn of(snapshot: &MinidumpSnapshot<'_>) -> Result<Self, Error> {
+        let source = snapshot.dump().source();
+        let head = source.size().min(HEAD);
+        let head = source.bytes(FileOffset(0), usize::try_from(head).unwrap_or(0))?;
+        let header = snapshot.header();
+        Ok(Self {
+            size: source.size(),
+            time: header.time_date_stamp.get(),
+            flags: format!("{:#x}", header.flags.get()),
+            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
+        })
+    }
 }
 
 /// A stream that was not taken.
@@ -122,24 +142,6 @@ impl Checksums {
     #[must_use]
     pub fn offset(&self) -> Option<FileOffset> {
         parse_hex(&self.offset).map(FileOffset)
-    }
-}
-
-impl SourceIdentity {
-    /// The identity of a dump.
-    ///
-    /// # Errors
-    /// [`Error::Read`] where the medium fails.
-    pub fn of(dump: &Minidump<'_>) -> Result<Self, Error> {
-        let source = dump.source();
-        let size = source.size().min(HEAD);
-        let head = source.bytes(FileOffset(0), usize::try_from(size).unwrap_or(0))?;
-        Ok(Self {
-            size: source.size(),
-            time: dump.header().time_date_stamp.get(),
-            flags: format!("{:#x}", dump.header().flags.get()),
-            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
-        })
     }
 }
 

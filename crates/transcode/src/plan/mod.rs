@@ -26,6 +26,7 @@ use crate::options::MiniOptions;
 use crate::request::Request;
 use crate::select::Selection;
 use crate::shortfall::Shortfalls;
+pub(crate) use contexts::misc_info_without_state;
 use memory::MemoryLayout;
 
 /// A planned dump.
