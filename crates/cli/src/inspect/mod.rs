@@ -11,8 +11,11 @@ mod summary;
 mod text;
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use anyhow::Context as _;
+use dotdump_format::{FileOffset, ReadAt as _};
+use dotdump_snapshot::DumpFile;
 
 use crate::arguments::InspectArguments;
 use crate::convert::open;
@@ -22,7 +25,7 @@ use opened::Opened;
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
     let file = open(&arguments.dump, !arguments.no_mmap)?;
-    let opened = Opened::new(&file).with_context(|| arguments.dump.display().to_string())?;
+    let opened = Opened::new(&file).with_context(|| not_a_minidump(&file, &arguments.dump))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if arguments.json {
         json::write(&mut out, &opened, &arguments.dump)
@@ -33,5 +36,17 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
         // Whoever reads the output may have seen enough of it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
         written => written.context("standard output").map(|()| Exit::Success),
+    }
+}
+
+/// What to say of a file that cannot be opened as a minidump: its name, and what it is where that can be told.
+fn not_a_minidump(file: &DumpFile, path: &Path) -> String {
+    let mut start = [0; 8];
+    match file.read_exact_at(FileOffset(0), &mut start) {
+        Ok(()) if start.starts_with(b"PAGE") => {
+            let magic = String::from_utf8_lossy(&start);
+            format!("{}: a kernel dump ({magic:?}), no user minidump", path.display())
+        }
+        _ => path.display().to_string(),
     }
 }

@@ -3,11 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+use dotdump_format::minidump::breakpad_info::BreakpadInfo;
 use dotdump_format::minidump::context::{Context, xstate::XState};
+use dotdump_format::minidump::function_table::FunctionTables;
+use dotdump_format::minidump::linux_text::{LinuxEnviron, LinuxProcStatus, LinuxProcUptime, MozSoftErrors};
 use dotdump_format::minidump::misc_info::MiscInfo;
+use dotdump_format::minidump::mozilla::{MozMacosBootargs, MozMacosCrashInfo};
 use dotdump_format::minidump::name::Name;
+use dotdump_format::minidump::process_vm_counters::ProcessVmCounters;
 use dotdump_format::minidump::system_info::{PlatformId, SystemInfo};
+use dotdump_format::minidump::system_memory_info::SystemMemoryInfo;
+use dotdump_format::minidump::thread_info_list::ThreadInfoList;
 use dotdump_format::minidump::thread_names::ThreadNames;
+use dotdump_format::minidump::token::TokenList;
 use dotdump_format::minidump::{Minidump, StreamContent, StreamType};
 use dotdump_format::{Error, FileOffset, Findings, ReadAt, VirtAddr, VirtRange};
 use dotdump_snapshot::{Blob, MinidumpSnapshot, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
@@ -217,5 +225,21 @@ impl<'a> Opened<'a> {
             figures.bytes = figures.bytes.saturating_add(extent.range.size());
         }
         figures
+    }
+
+    /// Reads the streams that the summary does not show, to find out whether they are sound.
+    pub(super) fn check_others(&self) {
+        self.get::<BreakpadInfo>();
+        self.get::<FunctionTables<'_>>();
+        self.get::<LinuxEnviron<'_>>();
+        self.get::<LinuxProcStatus<'_>>();
+        self.get::<LinuxProcUptime<'_>>();
+        self.get::<MozMacosBootargs>();
+        self.get::<MozMacosCrashInfo>();
+        self.get::<MozSoftErrors<'_>>();
+        self.get::<ProcessVmCounters>();
+        self.get::<SystemMemoryInfo>();
+        self.get::<ThreadInfoList<'_>>();
+        self.get::<TokenList<'_>>();
     }
 }

@@ -13,6 +13,7 @@ use dotdump_format::minidump::linux_maps::LinuxMaps;
 use dotdump_format::minidump::linux_text::{LinuxCmdLine, LinuxLsbRelease};
 use dotdump_format::minidump::memory_info_list::MemoryInfoList;
 use dotdump_format::minidump::misc_info::MiscInfo;
+use dotdump_format::minidump::name::Name;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModuleList;
 use dotdump_format::time::CivilTime;
 use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
@@ -25,7 +26,7 @@ use super::model::{code_view, file_version};
 use super::names::{self, file_name};
 use super::opened::Opened;
 use super::streams::comment;
-use super::text::{Lines, cut, cut_front, duration};
+use super::text::{Lines, counted, cut, cut_front, duration};
 
 /// The most lines.
 const HEIGHT: usize = 40;
@@ -38,7 +39,12 @@ pub(super) fn of(opened: &Opened<'_>, path: &Path) -> String {
     let mut top = Lines::default();
     file(opened, path, &mut top);
     process(opened, &mut top);
-    exception(opened, &mut top);
+    let context = opened.snapshot.exception().and_then(|(_, context)| context);
+    let crashed_at = context
+        .and_then(|blob| opened.registers(blob, "Exception.ThreadContext"))
+        .and_then(|registers| registers.context)
+        .map(|context| context.instruction_pointer());
+    exception(opened, crashed_at, &mut top);
 
     let mut bottom = Lines::default();
     memory(opened, &mut bottom);
@@ -50,17 +56,18 @@ pub(super) fn of(opened: &Opened<'_>, path: &Path) -> String {
         .streams()
         .map(|stream| stream.stream_type.to_string())
         .collect();
-    bottom.words(&format!("{} streams", streams.len()), &streams, 3);
+    bottom.words(&counted(streams.len() as u64, "stream"), &streams, 3);
 
-    // Threads and modules share what the rest leaves of the screen: findings take up to 4 lines, the two headings and
-    // the last line 3.
-    let room = HEIGHT.saturating_sub(top.len() + bottom.len() + 4 + 3);
+    // Threads and modules share what the rest leaves of the screen: findings take up to 4 lines, the two headings,
+    // unloaded modules and the last line 4.
+    let room = HEIGHT.saturating_sub(top.len() + bottom.len() + 4 + 4);
     let wanted = opened.snapshot.modules().len().min(ROWS);
     let for_threads = room.saturating_sub(wanted.min(room / 2)).min(ROWS);
     let shown = threads(opened, for_threads, &mut top);
-    let all = modules(opened, room.saturating_sub(for_threads).min(ROWS), &mut top) && shown;
+    let all = modules(opened, crashed_at, room.saturating_sub(for_threads).min(ROWS), &mut top) && shown;
 
     top.append(bottom);
+    opened.check_others();
     let all = findings(opened, &mut top) && all;
     if !all {
         top.line("  (--json shows all of it)");
@@ -85,15 +92,19 @@ fn file(opened: &Opened<'_>, path: &Path, lines: &mut Lines) {
 
     let mut system = match opened.system() {
         None => "unknown: no SystemInfo".to_owned(),
-        Some(info) => format!(
-            "{} {}.{}.{}, {}, {} processors",
-            info.platform(),
-            info.major_version,
-            info.minor_version,
-            info.build_number,
-            info.architecture(),
-            info.number_of_processors
-        ),
+        Some(info) => {
+            let parts = [info.major_version, info.minor_version, info.build_number].map(|part| part.get());
+            let version = match parts {
+                // Breakpad on Linux has the version in the text alone.
+                [0, 0, 0] => String::new(),
+                [major, minor, build] => format!(" {major}.{minor}.{build}"),
+            };
+            let (platform, architecture) = (info.platform(), info.architecture());
+            {
+                let processors = counted(info.number_of_processors.into(), "processor");
+                format!("{platform}{version}, {architecture}, {processors}")
+            }
+        }
     };
     let csd = opened.csd_version();
     if !csd.is_empty() {
@@ -145,7 +156,12 @@ fn process(opened: &Opened<'_>, lines: &mut Lines) {
         let _ = write!(made, ", up {}", duration(up.into()));
     }
     lines.labelled("made", &made);
-    if let Some(program) = opened.snapshot.modules().first() {
+    if let Some(program) = opened
+        .snapshot
+        .modules()
+        .first()
+        .filter(|program| program.name.is_some())
+    {
         let mut text = cut_front(&program.name_text(), 64);
         if let Some(version) = file_version(program) {
             let _ = write!(text, ", version {version}");
@@ -173,7 +189,7 @@ fn place(opened: &Opened<'_>, address: u64) -> String {
     }
 }
 
-fn exception(opened: &Opened<'_>, lines: &mut Lines) {
+fn exception(opened: &Opened<'_>, crashed_at: Option<u64>, lines: &mut Lines) {
     let assertion = opened.get::<AssertionInfo>();
     if let Some(info) = assertion {
         let text = format!(
@@ -185,7 +201,7 @@ fn exception(opened: &Opened<'_>, lines: &mut Lines) {
         );
         lines.labelled("assertion", &text);
     }
-    let Some((record, context)) = opened.snapshot.exception() else {
+    let Some((record, _)) = opened.snapshot.exception() else {
         lines.labelled("exception", "none");
         return;
     };
@@ -209,9 +225,7 @@ fn exception(opened: &Opened<'_>, lines: &mut Lines) {
     if let Some(name) = opened.thread_name(id).filter(|name| !name.is_empty()) {
         let _ = write!(text, " \"{}\"", cut(&name, 20));
     }
-    let registers = context.and_then(|blob| opened.registers(blob, "Exception.ThreadContext"));
-    if let Some(context) = registers.and_then(|registers| registers.context) {
-        let address = context.instruction_pointer();
+    if let Some(address) = crashed_at {
         let place = place(opened, address);
         let _ = write!(text, " at {place}");
         if place.contains('+') {
@@ -228,8 +242,13 @@ fn threads(opened: &Opened<'_>, room: usize, lines: &mut Lines) -> bool {
     let is_crashed = |thread: &&ThreadSnapshot| Some(thread.record.thread_id.get()) == crashed;
     let first = threads.iter().find(is_crashed);
     let others = threads.iter().filter(|thread| !is_crashed(thread));
-    let shown: Vec<_> = first.into_iter().chain(others).take(room).collect();
-    let all = heading(lines, threads.len(), "threads", shown.len());
+    let mut ordered = first.into_iter().chain(others);
+    let shown: Vec<_> = ordered.by_ref().take(room).collect();
+    for thread in ordered {
+        // Only to find out whether they are sound.
+        opened.thread_registers(thread);
+    }
+    let all = heading(lines, threads.len(), "thread", shown.len());
     let names: Vec<String> = shown
         .iter()
         .map(|thread| {
@@ -267,19 +286,34 @@ fn heading(lines: &mut Lines, count: usize, what: &str, shown: usize) -> bool {
         0 => String::new(),
         more => format!(", {more} of them not shown"),
     };
-    lines.line(&format!("  {count} {what}{more}"));
+    lines.line(&format!("  {}{more}", counted(count as u64, what)));
     count == shown
 }
 
-fn modules(opened: &Opened<'_>, room: usize, lines: &mut Lines) -> bool {
+/// Up to `room` modules: the program, the one that crashed, then those that tell which file they are. Tells whether
+/// these are all.
+fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mut Lines) -> bool {
     let modules = opened.snapshot.modules();
-    let shown = &modules[..modules.len().min(room)];
-    let unloaded = opened.get::<UnloadedModuleList>().unwrap_or_default().modules.len();
-    let what = match unloaded {
-        0 => "modules".to_owned(),
-        count => format!("modules ({count} more unloaded)"),
+    let crashed = crashed_at.and_then(|address| opened.module_at(address));
+    let rank = |index: usize, module: &ModuleSnapshot| {
+        let is_crashed = crashed.is_some_and(|crashed| std::ptr::eq(crashed, module));
+        let has_id = || code_view(opened, module).is_some_and(|view| view.debug_id().is_some());
+        match index {
+            0 => 0,
+            _ if is_crashed => 1,
+            _ if has_id() => 2,
+            _ => 3,
+        }
     };
-    let all = heading(lines, modules.len(), &what, shown.len());
+    let mut ranked: Vec<_> = modules
+        .iter()
+        .enumerate()
+        .map(|(index, module)| (rank(index, module), module))
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let shown: Vec<&ModuleSnapshot> = ranked.into_iter().take(room).map(|(_, module)| module).collect();
+    let all = heading(lines, modules.len(), "module", shown.len());
+    let unloaded = opened.get::<UnloadedModuleList>().unwrap_or_default().modules;
     let name = |module: &ModuleSnapshot| cut(file_name(&module.name_text()), 28);
     let widest = shown
         .iter()
@@ -299,6 +333,14 @@ fn modules(opened: &Opened<'_>, room: usize, lines: &mut Lines) -> bool {
         );
         lines.line(&text);
     }
+    if let Some(last) = unloaded.last() {
+        let name = last.name.as_ref().map(Name::text).unwrap_or_default();
+        lines.line(&format!(
+            "     {} unloaded, the last one {}",
+            unloaded.len(),
+            cut(&name, 32)
+        ));
+    }
     all
 }
 
@@ -307,7 +349,7 @@ fn memory(opened: &Opened<'_>, lines: &mut Lines) {
     let lists: Vec<String> = figures
         .lists
         .iter()
-        .map(|(stream, ranges)| format!("{ranges} ranges in {stream}"))
+        .map(|(stream, ranges)| format!("{} in {stream}", counted(*ranges, "range")))
         .collect();
     let lists = if lists.is_empty() {
         "no memory list".to_owned()
@@ -341,7 +383,7 @@ fn handles(opened: &Opened<'_>, lines: &mut Lines) {
     let mut types: Vec<_> = types.into_iter().collect();
     // The sort is stable: equal counts stay in the order of their names.
     types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let name = |name: Option<&dotdump_format::minidump::name::Name>| match name {
+    let name = |name: Option<&Name>| match name {
         Some(name) => cut(&name.text(), 24),
         None => "of unknown type".to_owned(),
     };
@@ -349,7 +391,7 @@ fn handles(opened: &Opened<'_>, lines: &mut Lines) {
         .into_iter()
         .map(|(kind, count)| format!("{count} {}", name(kind)))
         .collect();
-    lines.words(&format!("{} handles", data.handles.len()), &words, 2);
+    lines.words(&counted(data.handles.len() as u64, "handle"), &words, 2);
 }
 
 fn crashpad(opened: &Opened<'_>, lines: &mut Lines) {
@@ -428,7 +470,7 @@ fn findings(opened: &Opened<'_>, lines: &mut Lines) -> bool {
         0 => String::new(),
         more => format!(", {more} of them not shown"),
     };
-    lines.line(&format!("  {} findings{text}", findings.total()));
+    lines.line(&format!("  {}{text}", counted(findings.total(), "finding")));
     for finding in shown {
         lines.line(&format!("     {finding}"));
     }

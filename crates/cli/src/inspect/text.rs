@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 pub(super) const WIDTH: usize = 100;
 
 /// The column at which what a line is about ends and what it says starts.
-const INDENT: usize = 13;
+const INDENT: usize = 14;
 
 /// Lines of text, each cut to [`WIDTH`].
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(super) struct Lines(Vec<String>);
 impl Lines {
     /// A line: what it is about, and what it says.
     pub(super) fn labelled(&mut self, label: &str, text: &str) {
-        self.0.push(cut(&format!("  {label:<10} {text}"), WIDTH));
+        self.0.push(cut(&format!("  {label:<11} {text}"), WIDTH));
     }
 
     /// A line that goes on with what the one above says.
@@ -32,10 +32,11 @@ impl Lines {
             let row = rows.last_mut().expect("there is one");
             let separator = if row.is_empty() { "" } else { ", " };
             // The last line keeps room to say how many more there are.
-            let limit = if last && index + 1 < words.len() {
-                room - 12
-            } else {
-                room
+            let limit = match index + 1 == words.len() {
+                true => room,
+                false if last => room - 12,
+                // A comma ends the line.
+                false => room - 1,
             };
             if row.chars().count() + separator.len() + word.chars().count() <= limit || row.is_empty() {
                 let _ = write!(row, "{separator}{word}");
@@ -103,6 +104,12 @@ pub(super) fn cut_front(text: &str, width: usize) -> String {
 /// Characters that turn the direction of what follows, or that no one sees.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// A count and what is counted: `1 thread`, `2 threads`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// A duration in words: `3 d 04:05:06`.
