@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use dotdump_format::Endian;
+use dotdump_format::VirtRange;
 use dotdump_format::minidump::assertion_info::AssertionInfo;
 use dotdump_format::minidump::codeview::CodeView;
 use dotdump_format::minidump::crashpad_info::CrashpadInfo;
@@ -259,25 +260,42 @@ fn threads(opened: &Opened<'_>, room: usize, lines: &mut Lines) -> bool {
         })
         .collect();
     let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    for (thread, name) in shown.into_iter().zip(names) {
+    let stacks: Vec<String> = shown
+        .iter()
+        .map(|thread| {
+            thread
+                .stack()
+                .map_or_else(|| "no stack".to_owned(), |stack| stack_of(opened, stack))
+        })
+        .collect();
+    let stack_width = stacks.iter().map(String::len).max().unwrap_or(0);
+    for ((thread, name), stack) in shown.into_iter().zip(names).zip(stacks) {
         let mark = if is_crashed(&thread) { '*' } else { ' ' };
         let id = thread.record.thread_id.get();
-        let stack = thread.stack().map_or_else(
-            || "no stack".to_owned(),
-            |stack| {
-                let there = opened.stack_bytes(stack).unwrap_or_default();
-                format!("stack {:#x} {:>10}", stack.start, HumanBytes(there).to_string())
-            },
-        );
+        let name = if widest == 0 {
+            name
+        } else {
+            format!("{name:<widest$}  ")
+        };
         let at = opened.thread_registers(thread).and_then(|registers| registers.context);
         let at = at.map_or_else(
             || "no registers".to_owned(),
             |context| place(opened, context.instruction_pointer()),
         );
-        let text = format!("   {mark} {id:>8} {name:<widest$}  {stack}  {at}");
-        lines.line(&text);
+        lines.line(&format!("   {mark} {id:>8}  {name}{stack:<stack_width$}  {at}"));
     }
     all
+}
+
+/// The addresses of a stack, and how much of it is there.
+fn stack_of(opened: &Opened<'_>, stack: VirtRange) -> String {
+    let there = opened.stack_bytes(stack).unwrap_or_default();
+    format!(
+        "stack {:#014x}-{:#x} {:>10}",
+        stack.start,
+        stack.end,
+        HumanBytes(there).to_string()
+    )
 }
 
 /// How many there are of something, and how many of these are shown; tells whether these are all.
