@@ -80,11 +80,13 @@ mod tests {
     use super::*;
 
     fn record(code: u32, flags: u32, parameters: &[u64]) -> ExceptionStream {
-        let mut record = ExceptionStream::default();
-        record.exception_code = code.into();
-        record.exception_flags = flags.into();
-        record.exception_address = 0x1234.into();
-        record.number_parameters = u32::try_from(parameters.len()).unwrap().into();
+        let mut record = ExceptionStream {
+            exception_code: code.into(),
+            exception_flags: flags.into(),
+            exception_address: 0x1234.into(),
+            number_parameters: u32::try_from(parameters.len()).unwrap().into(),
+            ..Default::default()
+        };
         for (field, value) in record.exception_information.iter_mut().zip(parameters) {
             field.set(*value);
         }

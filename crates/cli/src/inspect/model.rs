@@ -212,6 +212,11 @@ pub(super) fn code_view(opened: &Opened<'_>, module: &ModuleSnapshot) -> Option<
     Some(CodeView::parse(&bytes, opened.snapshot.endian()))
 }
 
+/// The id of a module's debug information. Breakpad writes zeros for files without one, and they name nothing.
+pub(super) fn debug_id(view: &CodeView) -> Option<String> {
+    view.debug_id().filter(|id| id.bytes().any(|digit| digit != b'0'))
+}
+
 /// The version of a module's file.
 pub(super) fn file_version(module: &ModuleSnapshot) -> Option<String> {
     module.record.version_info.file_version().map(dotted)
@@ -247,7 +252,7 @@ impl ModuleRow {
             size,
             timestamp,
             checksum: record.check_sum.get(),
-            debug_id: view.as_ref().and_then(CodeView::debug_id),
+            debug_id: view.as_ref().and_then(debug_id),
             debug_file: debug_file.and_then(|file| opened.repeated(file)),
             code_id: match view.as_ref().and_then(CodeView::code_id) {
                 // A build id is as long as the writer likes.

@@ -7,7 +7,6 @@ use std::path::Path;
 use dotdump_format::Endian;
 use dotdump_format::VirtRange;
 use dotdump_format::minidump::assertion_info::AssertionInfo;
-use dotdump_format::minidump::codeview::CodeView;
 use dotdump_format::minidump::crashpad_info::CrashpadInfo;
 use dotdump_format::minidump::handle_data::HandleData;
 use dotdump_format::minidump::linux_maps::LinuxMaps;
@@ -23,7 +22,7 @@ use indicatif::HumanBytes;
 
 use super::exceptions;
 use super::json::address_mask;
-use super::model::{code_view, file_version};
+use super::model::{code_view, debug_id, file_version};
 use super::names::{self, file_name};
 use super::opened::Opened;
 use super::streams::comment;
@@ -315,7 +314,7 @@ fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mu
     let crashed = crashed_at.and_then(|address| opened.module_at(address));
     let rank = |index: usize, module: &ModuleSnapshot| {
         let is_crashed = crashed.is_some_and(|crashed| std::ptr::eq(crashed, module));
-        let has_id = || code_view(opened, module).is_some_and(|view| view.debug_id().is_some());
+        let has_id = || code_view(opened, module).is_some_and(|view| debug_id(&view).is_some());
         match index {
             0 => 0,
             _ if is_crashed => 1,
@@ -341,7 +340,7 @@ fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mu
     let version = |module| file_version(module).unwrap_or_default();
     let versions = shown.iter().map(|module| version(module).len()).max().unwrap_or(0);
     for module in shown {
-        let id = code_view(opened, module).as_ref().and_then(CodeView::debug_id);
+        let id = code_view(opened, module).as_ref().and_then(debug_id);
         let text = format!(
             "     {:#018x} {:<widest$}  {:<versions$}  {}",
             module.record.base_of_image.get(),
