@@ -8,15 +8,15 @@ use proptest::prelude::*;
 use super::test_dumps::{Range, convert, fixture, request, small};
 use super::{Against, Verification, against, verify};
 
-fn verified(file: &Vec<u8>) -> Verification {
-    verify(&MinidumpSnapshot::open(file).expect("a dump")).expect("readable")
+fn verified(file: &[u8]) -> Verification {
+    verify(&MinidumpSnapshot::open(&file).expect("a dump")).expect("readable")
 }
 
 /// The comparison with the fixture.
-fn compared(file: &Vec<u8>) -> Against {
+fn compared(file: &[u8]) -> Against {
     let source = DumpFile::open(&fixture(), true).expect("the fixture");
     let source = MinidumpSnapshot::open(&source).expect("a dump");
-    against(&MinidumpSnapshot::open(file).expect("a dump"), &source).expect("readable")
+    against(&MinidumpSnapshot::open(&file).expect("a dump"), &source).expect("readable")
 }
 
 /// A small dump of the fixture with all that depends on the filter and on other streams.
@@ -30,8 +30,8 @@ static PLAIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// Where the first byte of memory at `address` lies in a file.
-fn place_of(file: &Vec<u8>, address: VirtAddr) -> usize {
-    let snapshot = MinidumpSnapshot::open(file).expect("a dump");
+fn place_of(file: &[u8], address: VirtAddr) -> usize {
+    let snapshot = MinidumpSnapshot::open(&file).expect("a dump");
     let extent = snapshot
         .memory()
         .extents(dotdump_format::VirtRange::sized(address, 1))
