@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask ci` is what continuous integration runs.
 
+mod bench;
 mod checks;
 mod fixture;
 mod run;
@@ -32,7 +33,9 @@ enum Task {
     Validators,
     /// Build the fixture's program, let it crash, and write its dump into `fixtures/`
     Fixture(fixture::Arguments),
-    /// All of the above, as continuous integration runs them
+    /// Measure time and memory, beside other programs, and print one table
+    Bench(bench::Arguments),
+    /// All of the above but the measurements, as continuous integration runs them
     Ci,
 }
 
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test => checks::test(),
         Task::Validators => validators::install_and_test(),
         Task::Fixture(arguments) => fixture::make(&arguments),
+        Task::Bench(arguments) => bench::bench(&arguments),
         Task::Ci => ci(),
     }
 }
