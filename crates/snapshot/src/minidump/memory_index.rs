@@ -213,7 +213,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The layer's extents from the first one that ends after `from`.
-    fn extents_from(&self, from: VirtAddr) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
+    fn extents_from(&self, from: VirtAddr) -> LayerExtents<'_> {
         match self {
             Self::Sorted {
                 descriptors,
@@ -224,19 +224,38 @@ impl<'a> Layer<'a> {
                 let mark = marks.partition_point(|mark| mark.start <= from).saturating_sub(1);
                 let first = mark as u64 * MARK_EVERY;
                 let data = marks.get(mark).map_or(FileOffset(0), |mark| mark.data);
-                if first >= descriptors.len() {
-                    return Box::new(std::iter::empty());
+                LayerExtents::Sorted {
+                    extents: descriptors.extents(first, data, *limits),
+                    from,
                 }
-                Box::new(descriptors.extents(first, data, *limits).skip_while(move |extent| {
-                    extent
-                        .as_ref()
-                        .is_ok_and(|extent| extent.range.is_empty() || extent.range.end <= from)
-                }))
             }
             Self::Ordered(extents) => {
                 let first = extents.partition_point(|extent| extent.range.end <= from);
-                Box::new(extents[first..].iter().copied().map(Ok))
+                LayerExtents::Ordered(extents[first..].iter())
             }
+        }
+    }
+}
+
+/// The extents of a layer, without empty ones.
+enum LayerExtents<'a> {
+    Sorted { extents: Extents<'a>, from: VirtAddr },
+    Ordered(std::slice::Iter<'a, Extent>),
+}
+
+impl Iterator for LayerExtents<'_> {
+    type Item = Result<Extent, Error>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Sorted { extents, from } => loop {
+                match extents.next()? {
+                    Ok(extent) if extent.range.is_empty() || extent.range.end <= *from => {}
+                    other => return Some(other),
+                }
+            },
+            Self::Ordered(extents) => extents.next().copied().map(Ok),
         }
     }
 }
@@ -396,28 +415,25 @@ impl Memory for MemoryIndex<'_> {
 }
 
 /// The extents of one layer, cut to a range.
-struct Clipped<I> {
-    extents: I,
+struct Clipped<'a> {
+    extents: LayerExtents<'a>,
     within: VirtRange,
 }
 
-impl<I: Iterator<Item = Result<Extent, Error>>> Iterator for Clipped<I> {
+impl Iterator for Clipped<'_> {
     type Item = Result<Extent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.extents.next()? {
-                Ok(extent) if extent.range.is_empty() => {}
-                Ok(extent) => return extent.clip(self.within).map(Ok),
-                Err(error) => return Some(Err(error)),
-            }
+        match self.extents.next()? {
+            Ok(extent) => extent.clip(self.within).map(Ok),
+            error @ Err(_) => Some(error),
         }
     }
 }
 
 /// Several layers over each other: the first one that has an address gives it.
 struct Overlay<'a> {
-    heads: Vec<Peekable<Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>>>,
+    heads: Vec<Peekable<LayerExtents<'a>>>,
     at: VirtAddr,
     end: VirtAddr,
 }
@@ -429,7 +445,7 @@ impl Iterator for Overlay<'_> {
         let mut best: Option<(VirtAddr, usize)> = None;
         for (layer, head) in self.heads.iter_mut().enumerate() {
             while let Some(Ok(extent)) = head.peek()
-                && (extent.range.is_empty() || extent.range.end <= self.at)
+                && extent.range.end <= self.at
             {
                 head.next();
             }

@@ -16,6 +16,7 @@ mod wow64;
 use dotdump_format::minidump::MiniDumpType;
 use dotdump_format::minidump::context;
 use dotdump_format::{Error, VirtAddr, VirtRange};
+use dotdump_snapshot::memory::extents_in;
 use dotdump_snapshot::{Blob, Memory, ProcessSnapshot, RangeSet};
 
 use crate::options::MiniOptions;
@@ -77,10 +78,8 @@ pub struct Selection {
 impl Selection {
     fn add(&mut self, memory: &dyn Memory, class: MemoryClass, mut wanted: RangeSet) -> Result<(), Error> {
         let mut ranges = RangeSet::new();
-        for range in wanted.as_slice() {
-            for extent in memory.extents(*range) {
-                ranges.insert(extent?.range);
-            }
+        for extent in extents_in(memory, wanted.as_slice()) {
+            ranges.insert(extent?.range);
         }
         ranges.settle();
         let absent = wanted.bytes() - ranges.bytes();
