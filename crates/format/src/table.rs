@@ -5,6 +5,8 @@ use core::marker::PhantomData;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use zerocopy::FromBytes as _;
+
 use crate::addr::FileOffset;
 use crate::error::{Error, Findings};
 use crate::record::{Endian, Record};
@@ -164,6 +166,24 @@ impl<'a, T: Record> Table<'a, T> {
             at: 0,
             chunk: FIRST_CHUNK,
         }
+    }
+
+    /// Calls `each` for all records, which is faster than to ask an iterator for each of them.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails; `each` has then seen the records before.
+    pub fn for_each(&self, mut each: impl FnMut(&T)) -> Result<(), Error> {
+        let mut records = self.iter();
+        if self.endian == Endian::Little && self.stride == T::SIZE {
+            // The bytes are the records.
+            while records.next < records.last {
+                records.fill()?;
+                let whole = <[T]>::ref_from_bytes(&records.buffer);
+                whole.unwrap_or_default().iter().for_each(&mut each);
+            }
+            return Ok(());
+        }
+        records.try_for_each(|record| record.map(|record| each(&record)))
     }
 
     /// The number of leading records for which `predicate` holds, by binary search (they must come first).

@@ -14,6 +14,7 @@ pub struct Extent {
 impl Extent {
     /// The part that lies in `within`, or `None` where there is none.
     #[must_use]
+    #[inline]
     pub fn clip(&self, within: VirtRange) -> Option<Self> {
         let range = self.range.intersection(within)?;
         let skipped = range.start.0 - self.range.start.0;

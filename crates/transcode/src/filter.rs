@@ -32,6 +32,8 @@ pub struct Targets {
     /// For each bucket, its block. Block 0 has no page.
     buckets: Box<[u16; BUCKETS]>,
     blocks: Vec<Block>,
+    /// Whether any block has an unclear page.
+    has_unclear: bool,
 }
 
 /// A bit for each page of an aligned MiB of addresses.
@@ -53,6 +55,7 @@ impl Targets {
             ranges: ranges.into_vec(),
             buckets: Box::new([0; BUCKETS]),
             blocks: vec![Block::default()],
+            has_unclear: false,
         };
         for range in targets.ranges.clone() {
             if !targets.add(range) {
@@ -65,6 +68,7 @@ impl Targets {
                 break;
             }
         }
+        targets.has_unclear = targets.blocks.iter().any(|block| block.unclear != [0; 4]);
         targets
     }
 
@@ -116,9 +120,8 @@ impl Targets {
         let block = &self.blocks[usize::from(self.buckets[bucket_of(number)])];
         let (place, bit) = place_of(word);
         let is_whole = (block.whole[place] >> bit & 1 != 0) & (block.number == number);
-        let is_unclear = block.unclear[place] >> bit & 1 != 0;
-        // The only branch, and nearly never taken.
-        is_whole | (is_unclear && self.find(word))
+        // The only branches, and nearly never taken.
+        is_whole | (self.has_unclear && block.unclear[place] >> bit & 1 != 0 && self.find(word))
     }
 
     #[cold]
