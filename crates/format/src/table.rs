@@ -16,7 +16,7 @@ use crate::source::ReadAt;
 const CHUNK: usize = 64 << 10;
 
 /// How many bytes a scan reads first: a search that needs a few records should not read more.
-const FIRST_CHUNK: usize = 4 << 10;
+const FIRST_CHUNK: usize = 1 << 10;
 
 /// `len` records of type `T`, `stride` bytes apart, in a file. Holds no copy of them: memory does not grow with the
 /// count, whatever a file claims. A stride below the size of `T` reads the missing fields as zero.

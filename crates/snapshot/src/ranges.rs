@@ -63,6 +63,18 @@ impl RangeSet {
         }
     }
 
+    /// How many ranges it has at most; fewer where some of them will be merged.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ranges.len() + self.pending.len()
+    }
+
+    /// Whether no address is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Merges what waits, so that [`RangeSet::as_slice`] shows all.
     pub fn settle(&mut self) {
         if self.pending.is_empty() {

@@ -151,6 +151,8 @@ fn build(
         *shortfalls = told;
         return Ok(planned);
     }
+    // With very many ranges a plan is large: not two at once.
+    drop(planned);
     // Planning found more that is missing: the manifest has to say so as well.
     if let Some(manifest) = &mut ingredients.manifest {
         manifest.absent = told.as_slice().to_vec();

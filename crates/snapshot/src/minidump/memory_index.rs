@@ -1,6 +1,6 @@
 //! Finding the bytes of an address in a minidump.
 //!
-//! Windows writes its memory lists sorted; then the file's own table is searched, with one mark kept for every 256
+//! Windows writes its memory lists sorted; then the file's own table is searched, with one mark kept for every 64
 //! entries. A list that is not sorted, or whose ranges overlap, is put in order in memory.
 
 use std::iter::Peekable;
@@ -11,8 +11,8 @@ use dotdump_format::{Error, FileOffset, Findings, ReadAt, Table, VirtAddr, VirtR
 
 use crate::memory::{Extent, Memory};
 
-/// Entries from one mark to the next.
-const MARK_EVERY: u64 = 256;
+/// Entries from one mark to the next: the 1 KiB that a scan of a table reads first.
+const MARK_EVERY: u64 = 64;
 
 /// The most ranges that are put in order in memory.
 const MAX_UNSORTED: u64 = 1 << 18;

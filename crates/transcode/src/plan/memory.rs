@@ -50,7 +50,7 @@ impl MemoryLayout {
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, &chosen)?
+            as_in_source(snapshot, chosen)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
             chosen
@@ -262,10 +262,10 @@ fn split(ranges: Vec<VirtRange>) -> Vec<VirtRange> {
 
 /// The ranges with the borders that they have in the source, and cut where regions of the address space begin: some
 /// readers want each range of a full dump to begin with a region.
-fn as_in_source(snapshot: &dyn ProcessSnapshot, chosen: &[VirtRange]) -> Result<Vec<VirtRange>, Error> {
+fn as_in_source(snapshot: &dyn ProcessSnapshot, chosen: Vec<VirtRange>) -> Result<Vec<VirtRange>, Error> {
     let mut regions = snapshot.regions().peekable();
-    let mut result = Vec::new();
-    for extent in extents_in(snapshot.memory(), chosen) {
+    let mut result = Vec::with_capacity(chosen.len());
+    for extent in extents_in(snapshot.memory(), &chosen) {
         let mut rest = extent?.range;
         while let Some(Ok(region)) = regions.peek() {
             if region.range.end > rest.start && region.range.start > rest.start {

@@ -90,9 +90,16 @@ impl Selection {
     /// The addresses of all classes together.
     #[must_use]
     pub fn union(&self) -> RangeSet {
-        let mut all = RangeSet::new();
-        for class in &self.classes {
-            all.extend(&class.ranges);
+        // The largest class comes first and whole; the others are few in comparison.
+        let sizes = self.classes.iter().map(|class| class.ranges.len());
+        let Some((largest, _)) = sizes.enumerate().max_by_key(|(_, size)| *size) else {
+            return RangeSet::new();
+        };
+        let mut all = self.classes[largest].ranges.clone();
+        for (index, class) in self.classes.iter().enumerate() {
+            if index != largest {
+                all.extend(&class.ranges);
+            }
         }
         all.settle();
         all
