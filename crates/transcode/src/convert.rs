@@ -154,6 +154,8 @@ impl<'a, 'r> Draft<'a, 'r> {
         if self.again.is_some() || told.as_slice().len() == self.shortfalls.as_slice().len() {
             return Ok((planned, told));
         }
+        // With very many ranges a plan is large: not two at once.
+        drop(planned);
         // Laying it out found more that is missing: the manifest has to say so as well.
         if let Some(manifest) = &mut ingredients.manifest {
             manifest.absent = told.as_slice().to_vec();
