@@ -52,7 +52,10 @@ fn malformed_dumps_of_the_collection_do_no_harm() {
     let outputs = tempfile::tempdir().expect("a folder");
     let problems = each(&dumps, |dump| {
         let problems = trouble(dump, &outputs.path().join(name_of(dump)));
-        problems.into_iter().map(|problem| format!("{}: {problem}", name_of(dump))).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .map(|problem| format!("{}: {problem}", name_of(dump)))
+            .collect::<Vec<_>>()
     });
     fail_with(&problems.concat());
 }
@@ -60,13 +63,17 @@ fn malformed_dumps_of_the_collection_do_no_harm() {
 #[test]
 fn random_damage_does_no_harm() {
     let Some(folder) = corpus() else { return };
-    let count = env::var("DOTDUMP_DAMAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(DAMAGES);
+    let count = env::var("DOTDUMP_DAMAGES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(DAMAGES);
     // Small dumps are as varied as large ones and take a fraction of the time; each large one gets its turn now and
     // then. Dumps of kernels are among them: they are refused, not misread.
     let mut dumps = dumps_in(&folder, |name| !name.starts_with("bad-"));
     dumps.push(fixture("crash-full.dmp"));
-    let (small, large): (Vec<_>, Vec<_>) =
-        dumps.into_iter().partition(|dump| fs::metadata(dump).is_ok_and(|file| file.len() < 128 << 10));
+    let (small, large): (Vec<_>, Vec<_>) = dumps
+        .into_iter()
+        .partition(|dump| fs::metadata(dump).is_ok_and(|file| file.len() < 128 << 10));
     dotdump();
     let outputs = tempfile::tempdir().expect("a folder");
     let seeds: Vec<u64> = (0..count as u64).collect();
@@ -88,7 +95,9 @@ fn random_damage_does_no_harm() {
             fs::copy(&path, &kept).expect("a copy");
         }
         let _ = fs::remove_file(&output);
-        let described = problems.into_iter().map(|problem| format!("seed {seed} of {}: {problem}", name_of(source)));
+        let described = problems
+            .into_iter()
+            .map(|problem| format!("seed {seed} of {}: {problem}", name_of(source)));
         described.collect::<Vec<_>>()
     });
     eprintln!("{count} damaged dumps in {:?}", start.elapsed());

@@ -12,7 +12,9 @@ const OPTIONS: [&str; 7] = ["-m", "-mi", "-md", "-mw", "-mp", "-mFhut", "-ma"];
 
 #[test]
 fn every_option_gives_a_dump_that_the_readers_of_the_source_read() {
-    let Some(source) = corpus_file("fizzbuzz_wow64") else { return };
+    let Some(source) = corpus_file("fizzbuzz_wow64") else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
     if places::validators().is_none() || places::tools().is_none() {
         return;
@@ -24,16 +26,24 @@ fn every_option_gives_a_dump_that_the_readers_of_the_source_read() {
         convert_well(&source, &output, &[options, "-q"]);
         let mut problems = validators::objections(&before, &validators::ask_all(&output).expect("validators"));
         if let (Some(walk), Some(report)) = (&walk, stackwalk::walk(&output)) {
-            problems.extend(stackwalk::difference(walk, &stackwalk::essence(&report.expect("a report"))));
+            problems.extend(stackwalk::difference(
+                walk,
+                &stackwalk::essence(&report.expect("a report")),
+            ));
         }
-        problems.into_iter().map(|problem| format!("{options}: {problem}")).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .map(|problem| format!("{options}: {problem}"))
+            .collect::<Vec<_>>()
     });
     parallel::fail_with(&problems.concat());
 }
 
 #[test]
 fn a_small_dump_of_it_is_small() {
-    let Some(source) = corpus_file("fizzbuzz_wow64") else { return };
+    let Some(source) = corpus_file("fizzbuzz_wow64") else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("m.dmp");
     convert_well(&source, &output, &["-m", "-q"]);
@@ -43,7 +53,9 @@ fn a_small_dump_of_it_is_small() {
 
 #[test]
 fn a_full_dump_of_it_has_all_its_memory() {
-    let Some(source) = corpus_file("fizzbuzz_wow64") else { return };
+    let Some(source) = corpus_file("fizzbuzz_wow64") else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("ma.dmp");
     convert_well(&source, &output, &["-ma", "-q"]);
@@ -53,7 +65,9 @@ fn a_full_dump_of_it_has_all_its_memory() {
 
 #[test]
 fn lldb_sees_the_same_32_bit_threads_with_every_option() {
-    let Some(source) = corpus_file("fizzbuzz_wow64") else { return };
+    let Some(source) = corpus_file("fizzbuzz_wow64") else {
+        return;
+    };
     let Some(before) = lldb(&source) else { return };
     // The source's program counter, stack pointer and first return address, as LLVM's own test of this dump has them:
     // lldb/unittests/Process/minidump and lldb/packages/Python/lldbsuite (fizz_buzz.py).
@@ -71,7 +85,11 @@ fn lldb_sees_the_same_32_bit_threads_with_every_option() {
 /// The processor, and of each thread all registers and the addresses of its frames, as LLDB sees them.
 fn lldb(dump: &Path) -> Option<String> {
     let Some(program) = ["lldb-22", "lldb-19", "lldb-16", "lldb-14"].into_iter().find(|name| {
-        let tried = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let tried = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         tried.is_ok()
     }) else {
         places::skip("lldb is not installed");
@@ -90,6 +108,11 @@ fn lldb(dump: &Path) -> Option<String> {
         .expect("lldb starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let seen: Vec<&str> = text.lines().filter(|line| line.starts_with("SEEN")).collect();
-    assert!(!seen.is_empty(), "{}: {text}{}", dump.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        !seen.is_empty(),
+        "{}: {text}{}",
+        dump.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(seen.join("\n"))
 }
