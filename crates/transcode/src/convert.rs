@@ -1,16 +1,16 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
-use dotdump_format::{Error, FileOffset};
+use dotdump_format::{Error, VirtRange};
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
-use crate::manifest::{BLOCK, Checksums, Erased, Manifest, SCHEMA, SourceIdentity, hex16};
+use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, Span, hex16};
 use crate::options::MiniOptions;
 use crate::plan::{Ingredients, Planned, plan};
-use crate::report::{self, ClassReport, ErasedReport, MemoryReport, Report, StreamReport, Written};
+use crate::report::Report;
 use crate::request::Request;
-use crate::select::{Selection, select, select_again, trim_to};
+use crate::select::{ImageMemory, Selection, select, select_again, trim_to};
 use crate::shortfall::{Shortfall, Shortfalls};
 use crate::sink::Sink;
 
@@ -43,7 +43,7 @@ fn refusals(shortfalls: &[Shortfall]) -> String {
 
 /// A conversion that is planned and can be written.
 pub struct Conversion<'a> {
-    snapshot: &'a MinidumpSnapshot<'a>,
+    memory: ImageMemory<'a>,
     filter: Option<StackFilter>,
     planned: Planned,
     /// What it keeps, lacks and erases.
@@ -55,215 +55,170 @@ pub struct Conversion<'a> {
 /// # Errors
 /// [`ConvertError`].
 pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Result<Conversion<'a>, ConvertError> {
-    let mut shortfalls = Shortfalls::default();
-    let options = request.options.mini;
     // A dump that was already cut down with the same options is what was asked for: choosing again from what is left
     // would lose what was found through memory that is no longer there.
     let before = Manifest::read(snapshot.dump()).unwrap_or_default();
     let again = before.filter(|manifest| manifest.schema == SCHEMA && manifest.options == request.canonical());
-
-    let mut selection = match &again {
-        Some(_) => select_again(snapshot, snapshot.flags())?,
-        None => select(snapshot, options, &request.images, request.force, &mut shortfalls)?,
-    };
-    if shortfalls.is_refusal() {
-        return Err(ConvertError::Refused(shortfalls.into_vec()));
+    let mut draft = Draft::choose(snapshot, request, again)?;
+    let (mut planned, mut told) = draft.plan()?;
+    if let Some(limit) = request.max_size
+        && draft.again.is_none()
+    {
+        (planned, told) = draft.fit(limit, planned, told)?;
     }
-    let filter = match (&again, options.contains(MiniOptions::FILTER_MEMORY)) {
-        (None, true) => Some(StackFilter::new(snapshot, &selection.stacks, selection.beside.clone())?),
-        _ => None,
-    };
-    let mut planned = build(
+    if let Some(again) = &draft.again {
+        // What the first conversion could not have is still what is missing.
+        told = Shortfalls::from(again.absent.clone());
+    }
+    let report = Report::new(
         snapshot,
         request,
-        &selection,
-        filter.as_ref(),
-        again.as_ref(),
-        &mut shortfalls,
-    )?;
-    if let Some(limit) = request.max_size
-        && again.is_none()
-    {
-        fit(
-            snapshot,
-            request,
-            &mut selection,
-            filter.as_ref(),
-            limit,
-            &mut planned,
-            &mut shortfalls,
-        )?;
-    }
-    if let Some(again) = &again {
-        // What the first conversion could not have is still what is missing.
-        for shortfall in &again.absent {
-            shortfalls.warn(&shortfall.option, shortfall.message.clone());
-        }
-    }
-    let report = report(snapshot, request, &mut selection, filter.as_ref(), &planned, shortfalls);
+        &mut draft.selection,
+        draft.filter.as_ref(),
+        &planned,
+        told,
+    );
     Ok(Conversion {
-        snapshot,
-        filter,
+        memory: draft.memory,
+        filter: draft.filter,
         planned,
         report,
     })
 }
 
-fn build(
-    snapshot: &MinidumpSnapshot<'_>,
-    request: &Request,
-    selection: &Selection,
-    filter: Option<&StackFilter>,
-    again: Option<&Manifest>,
-    shortfalls: &mut Shortfalls,
-) -> Result<Planned, ConvertError> {
-    let mut told = shortfalls.clone();
-    let manifest = if request.no_manifest {
-        None
-    } else {
-        Some(manifest(snapshot, request, filter, again, &told)?)
-    };
-    let mut ingredients = Ingredients {
-        snapshot,
-        request,
-        selection,
-        filter,
-        manifest,
-    };
-    let planned = plan(ingredients.clone(), &mut told)?;
-    if again.is_some() || told.as_slice().len() == shortfalls.as_slice().len() {
-        *shortfalls = told;
-        return Ok(planned);
-    }
-    // Planning found more that is missing: the manifest has to say so as well.
-    if let Some(manifest) = &mut ingredients.manifest {
-        manifest.absent = told.as_slice().to_vec();
-    }
-    *shortfalls = told;
-    Ok(plan(ingredients, &mut Shortfalls::default())?)
+/// What is chosen, before it is laid out.
+struct Draft<'a, 'r> {
+    snapshot: &'a MinidumpSnapshot<'a>,
+    request: &'r Request,
+    /// The manifest of a source that was made with the same options.
+    again: Option<Manifest>,
+    memory: ImageMemory<'a>,
+    selection: Selection,
+    filter: Option<StackFilter>,
+    /// What the choice lacks; laying it out may find more.
+    shortfalls: Shortfalls,
 }
 
-/// Plans again with less and less memory until the file is small enough.
-fn fit(
-    snapshot: &MinidumpSnapshot<'_>,
-    request: &Request,
-    selection: &mut Selection,
-    filter: Option<&StackFilter>,
-    limit: u64,
-    planned: &mut Planned,
-    shortfalls: &mut Shortfalls,
-) -> Result<(), ConvertError> {
-    // Each round may change the tables before the memory; a few rounds settle that.
-    const ROUNDS: usize = 8;
-    let mut room = None;
-    for _ in 0..ROUNDS {
-        if planned.plan.size <= limit {
-            return Ok(());
+impl<'a, 'r> Draft<'a, 'r> {
+    fn choose(
+        snapshot: &'a MinidumpSnapshot<'a>,
+        request: &'r Request,
+        again: Option<Manifest>,
+    ) -> Result<Self, ConvertError> {
+        let mut shortfalls = Shortfalls::default();
+        let options = request.options.mini;
+        let memory = if again.is_none() && options.contains(MiniOptions::CODE_SEGMENTS) {
+            ImageMemory::new(snapshot, &request.images, &mut shortfalls)?
+        } else {
+            ImageMemory::none(snapshot.memory())
+        };
+        let selection = match &again {
+            Some(_) => select_again(snapshot, snapshot.flags())?,
+            None => select(snapshot, request, &memory, &mut shortfalls)?,
+        };
+        if shortfalls.is_refusal() {
+            return Err(ConvertError::Refused(shortfalls.into_vec()));
         }
-        let memory: u64 = planned.ranges.iter().map(|range| range.size()).sum();
-        let tables = planned.plan.size - memory;
-        let target = limit
-            .saturating_sub(tables)
-            .min(room.map_or(u64::MAX, |room: u64| room - room / 16));
-        room = Some(target);
-        if !trim_to(selection, target, shortfalls) {
-            let least = tables + selection.union().bytes();
-            return Err(ConvertError::TooLarge { least, limit });
-        }
-        *planned = build(snapshot, request, selection, filter, None, shortfalls)?;
-    }
-    if planned.plan.size <= limit {
-        Ok(())
-    } else {
-        Err(ConvertError::TooLarge {
-            least: planned.plan.size,
-            limit,
+        let filter = match (&again, options.contains(MiniOptions::FILTER_MEMORY)) {
+            (None, true) => Some(StackFilter::new(snapshot, &selection.stacks, selection.beside.clone())?),
+            _ => None,
+        };
+        Ok(Self {
+            snapshot,
+            request,
+            again,
+            memory,
+            selection,
+            filter,
+            shortfalls,
         })
     }
-}
 
-fn manifest(
-    snapshot: &MinidumpSnapshot<'_>,
-    request: &Request,
-    filter: Option<&StackFilter>,
-    again: Option<&Manifest>,
-    shortfalls: &Shortfalls,
-) -> Result<Manifest, Error> {
-    if let Some(again) = again {
-        return Ok(again.clone());
+    /// Lays out what is chosen. The second value is all that is missing.
+    fn plan(&self) -> Result<(Planned, Shortfalls), ConvertError> {
+        let mut told = self.shortfalls.clone();
+        let manifest = if self.request.no_manifest {
+            None
+        } else {
+            Some(self.manifest(&told)?)
+        };
+        let mut ingredients = Ingredients {
+            snapshot: self.snapshot,
+            request: self.request,
+            memory: &self.memory,
+            selection: &self.selection,
+            filter: self.filter.as_ref(),
+            manifest,
+        };
+        let planned = plan(ingredients.clone(), &mut told)?;
+        if self.again.is_some() || told.as_slice().len() == self.shortfalls.as_slice().len() {
+            return Ok((planned, told));
+        }
+        // Laying it out found more that is missing: the manifest has to say so as well.
+        if let Some(manifest) = &mut ingredients.manifest {
+            manifest.absent = told.as_slice().to_vec();
+        }
+        Ok((plan(ingredients, &mut self.shortfalls.clone())?, told))
     }
-    let source = snapshot.dump().source();
-    let head_size = source.size().min(4096);
-    let head = source.bytes(FileOffset(0), usize::try_from(head_size).unwrap_or(0))?;
-    let header = snapshot.header();
-    Ok(Manifest {
-        schema: SCHEMA,
-        tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
-        options: request.canonical(),
-        source: SourceIdentity {
-            size: source.size(),
-            time: header.time_date_stamp.get(),
-            flags: format!("{:#x}", header.flags.get()),
-            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
-        },
-        left_out: Vec::new(),
-        absent: shortfalls.as_slice().to_vec(),
-        erased: filter.map_or_else(Vec::new, |filter| {
-            filter.areas().iter().map(|area| Erased::of(area.range)).collect()
-        }),
-        checksums: Checksums {
-            offset: hex16(0),
-            block: BLOCK,
-        },
-    })
-}
 
-fn report(
-    snapshot: &dyn ProcessSnapshot,
-    request: &Request,
-    selection: &mut Selection,
-    filter: Option<&StackFilter>,
-    planned: &Planned,
-    shortfalls: Shortfalls,
-) -> Report {
-    let classes = selection.classes.iter_mut().map(|class| ClassReport {
-        class: class.class,
-        ranges: class.ranges.as_slice().len() as u64,
-        bytes: class.ranges.bytes(),
-        absent: class.absent,
-    });
-    Report {
-        schema: report::SCHEMA,
-        asked: request.canonical(),
-        written: Written {
-            size: planned.plan.size,
-            flags: planned.flags.iter_names().map(|(name, _)| name.to_owned()).collect(),
-            streams: planned
-                .directory
+    /// Plans again with less and less memory until the file is small enough.
+    fn fit(
+        &mut self,
+        limit: u64,
+        mut planned: Planned,
+        mut told: Shortfalls,
+    ) -> Result<(Planned, Shortfalls), ConvertError> {
+        // Each round may change the tables in front of the memory; a few rounds settle that.
+        const ROUNDS: usize = 8;
+        let mut room = u64::MAX;
+        for _ in 0..ROUNDS {
+            if planned.plan.size <= limit {
+                return Ok((planned, told));
+            }
+            let memory: u64 = planned.ranges.iter().map(|range| range.size()).sum();
+            let tables = planned.plan.size - memory;
+            room = limit.saturating_sub(tables).min(room - room / 16);
+            if !trim_to(&mut self.selection, room, &mut self.shortfalls) {
+                let least = tables + self.selection.union().bytes();
+                return Err(ConvertError::TooLarge { least, limit });
+            }
+            (planned, told) = self.plan()?;
+        }
+        if planned.plan.size <= limit {
+            Ok((planned, told))
+        } else {
+            Err(ConvertError::TooLarge {
+                least: planned.plan.size,
+                limit,
+            })
+        }
+    }
+
+    fn manifest(&self, shortfalls: &Shortfalls) -> Result<Manifest, Error> {
+        if let Some(again) = &self.again {
+            return Ok(again.clone());
+        }
+        let ranges = self.selection.union().into_vec();
+        let spans = |ranges: Vec<VirtRange>| ranges.into_iter().map(Span::of).collect();
+        Ok(Manifest {
+            schema: SCHEMA,
+            tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
+            options: self.request.canonical(),
+            source: SourceIdentity::of(self.snapshot)?,
+            left_out: Vec::new(),
+            absent: shortfalls.as_slice().to_vec(),
+            erased: self
+                .filter
                 .iter()
-                .map(|entry| StreamReport {
-                    stream_type: entry.stream_type.get(),
-                    name: dotdump_format::minidump::StreamType(entry.stream_type.get()).to_string(),
-                    size: u64::from(entry.location.data_size.get()),
-                })
+                .flat_map(StackFilter::areas)
+                .map(|area| Span::of(area.range))
                 .collect(),
-            threads: snapshot.threads().len() as u64,
-            modules: snapshot.modules().len() as u64,
-            memory: MemoryReport {
-                ranges: planned.ranges.len() as u64,
-                bytes: planned.ranges.iter().map(|range| range.size()).sum(),
+            from_images: spans(self.memory.taken(&ranges)?.into_vec()),
+            checksums: Checksums {
+                offset: hex16(0),
+                block: BLOCK,
             },
-            memory_by_class: classes.filter(|class| class.bytes > 0 || class.absent > 0).collect(),
-        },
-        absent: shortfalls.into_vec(),
-        left_out: planned.left_out.clone(),
-        erased: ErasedReport {
-            words: None,
-            ranges: filter.map_or_else(Vec::new, |filter| {
-                filter.areas().iter().map(|area| Erased::of(area.range)).collect()
-            }),
-            module_paths: planned.shortened_paths,
-        },
+        })
     }
 }
 
@@ -287,7 +242,7 @@ impl Conversion<'_> {
     pub fn write(&mut self, source: &DumpFile, sink: &mut dyn Sink) -> Result<Done, WriteError> {
         let origin = Origin {
             file: source.file(),
-            memory: self.snapshot.memory(),
+            memory: &self.memory,
             filter: self.filter.as_ref(),
         };
         let done = execute::write(&self.planned.plan, &origin, sink)?;

@@ -4,6 +4,7 @@
 //! - [`options`]: the table of all dump options, and the set of those that one dump was asked for.
 //! - [`convert`]: one conversion from beginning to end, by way of [`select`], [`filter`], [`plan`] and [`execute`].
 //! - [`sink`]: outputs. A file that appears whole or not at all, standard output, a pipe.
+//! - [`verify`]: whether a dump is sound, and whether all that it kept is the same as in its source.
 //!
 //! ```
 //! use dotdump_transcode::options::MiniOptions;
@@ -30,6 +31,7 @@ pub mod request;
 pub mod select;
 pub mod shortfall;
 pub mod sink;
+pub mod verify;
 pub mod words;
 
 pub use convert::{Conversion, ConvertError, prepare};

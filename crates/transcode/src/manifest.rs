@@ -6,6 +6,7 @@
 
 use dotdump_format::minidump::{Minidump, StreamType};
 use dotdump_format::{Error, FileOffset, VirtRange};
+use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::shortfall::Shortfall;
@@ -18,6 +19,9 @@ pub const BLOCK: u64 = 1 << 20;
 
 /// The longest manifest that is read, in bytes.
 const MAX_SIZE: u64 = 4 << 20;
+
+/// The bytes at the start of a source that identify it.
+const HEAD: u64 = 4096;
 
 /// What a dump tells of its own making. It names no file, folder or person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +39,10 @@ pub struct Manifest {
     /// What was asked for and could not be had.
     pub absent: Vec<Shortfall>,
     /// Memory in which words were erased.
-    pub erased: Vec<Erased>,
+    pub erased: Vec<Span>,
+    /// Code that comes from files of the modules' images and not from the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_images: Vec<Span>,
     /// Where the checksums lie.
     pub checksums: Checksums,
 }
@@ -53,6 +60,25 @@ pub struct SourceIdentity {
     pub head_crc32: String,
 }
 
+impl SourceIdentity {
+    /// The identity of a dump.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    pub fn of(snapshot: &MinidumpSnapshot<'_>) -> Result<Self, Error> {
+        let source = snapshot.dump().source();
+        let head = source.size().min(HEAD);
+        let head = source.bytes(FileOffset(0), usize::try_from(head).unwrap_or(0))?;
+        let header = snapshot.header();
+        Ok(Self {
+            size: source.size(),
+            time: header.time_date_stamp.get(),
+            flags: format!("{:#x}", header.flags.get()),
+            head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
+        })
+    }
+}
+
 /// A stream that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
@@ -65,9 +91,9 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Memory in which the words that a stack walk does not need became zero.
+/// Addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Erased {
+pub struct Span {
     /// The first address, in hexadecimal.
     pub start: String,
     /// The number of bytes.
@@ -94,7 +120,7 @@ fn parse_hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-impl Erased {
+impl Span {
     /// The memory of a range.
     #[must_use]
     pub fn of(range: VirtRange) -> Self {

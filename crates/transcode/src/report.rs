@@ -2,9 +2,15 @@
 
 use serde::Serialize;
 
-use crate::manifest::LeftOut;
-use crate::select::MemoryClass;
-use crate::shortfall::Shortfall;
+use dotdump_format::minidump::StreamType;
+use dotdump_snapshot::ProcessSnapshot;
+
+use crate::filter::StackFilter;
+use crate::manifest::{LeftOut, Span};
+use crate::plan::Planned;
+use crate::request::Request;
+use crate::select::{MemoryClass, Selection};
+use crate::shortfall::{Shortfall, Shortfalls};
 
 /// The version of the report's layout.
 pub const SCHEMA: u32 = 1;
@@ -85,7 +91,70 @@ pub struct ErasedReport {
     /// Words of memory that became zero; only known once the dump is written.
     pub words: Option<u64>,
     /// The addresses in which words were looked at: first address in hexadecimal, and bytes.
-    pub ranges: Vec<crate::manifest::Erased>,
+    pub ranges: Vec<Span>,
     /// Module names that lost their folders.
     pub module_paths: u64,
+}
+
+impl Report {
+    /// The report of a conversion that is planned.
+    #[must_use]
+    pub fn new(
+        snapshot: &dyn ProcessSnapshot,
+        request: &Request,
+        selection: &mut Selection,
+        filter: Option<&StackFilter>,
+        planned: &Planned,
+        shortfalls: Shortfalls,
+    ) -> Self {
+        let erased = filter
+            .into_iter()
+            .flat_map(StackFilter::areas)
+            .map(|area| Span::of(area.range))
+            .collect();
+        Self {
+            schema: SCHEMA,
+            asked: request.canonical(),
+            written: Written::new(snapshot, selection, planned),
+            absent: shortfalls.into_vec(),
+            left_out: planned.left_out.clone(),
+            erased: ErasedReport {
+                words: None,
+                ranges: erased,
+                module_paths: planned.shortened_paths,
+            },
+        }
+    }
+}
+
+impl Written {
+    fn new(snapshot: &dyn ProcessSnapshot, selection: &mut Selection, planned: &Planned) -> Self {
+        let classes = selection.classes.iter_mut().map(|class| ClassReport {
+            class: class.class,
+            ranges: class.ranges.as_slice().len() as u64,
+            bytes: class.ranges.bytes(),
+            absent: class.absent,
+        });
+        let streams = planned.directory.iter().map(|entry| {
+            let stream_type = StreamType(entry.stream_type.get());
+            let size = u64::from(entry.location.data_size.get());
+            StreamReport {
+                stream_type: stream_type.0,
+                name: stream_type.to_string(),
+                size,
+            }
+        });
+        Self {
+            size: planned.plan.size,
+            flags: planned.flags.iter_names().map(|(name, _)| name.to_owned()).collect(),
+            streams: streams.collect(),
+            threads: snapshot.threads().len() as u64,
+            modules: snapshot.modules().len() as u64,
+            memory: MemoryReport {
+                ranges: planned.ranges.len() as u64,
+                bytes: planned.ranges.iter().map(|range| range.size()).sum(),
+            },
+            memory_by_class: classes.filter(|class| class.bytes > 0 || class.absent > 0).collect(),
+        }
+    }
 }

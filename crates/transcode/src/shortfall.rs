@@ -86,6 +86,12 @@ impl Shortfalls {
     }
 }
 
+impl From<Vec<Shortfall>> for Shortfalls {
+    fn from(list: Vec<Shortfall>) -> Self {
+        Self { list }
+    }
+}
+
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.option, self.message)

@@ -111,6 +111,12 @@ impl<'a> MinidumpSnapshot<'a> {
     pub const fn flags(&self) -> MiniDumpType {
         self.dump.flags()
     }
+
+    /// The bits of an address that count in this dump's lists.
+    #[must_use]
+    pub fn address_mask(&self) -> u64 {
+        address_mask(self.architecture())
+    }
 }
 
 /// The bits of an address: old writers stored the addresses of 32-bit processes sign-extended.

@@ -42,9 +42,16 @@ impl Planner<'_> {
 }
 
 /// MiscInfo as it goes into a dump: it describes extended state only where there is some.
-pub(super) fn misc_info(mut misc: MiscInfo, keeps_state: bool) -> MiscInfo {
-    if !keeps_state {
-        misc.record.xstate_data = XStateConfig::default();
+pub(super) fn misc_info(misc: MiscInfo, keeps_state: bool) -> MiscInfo {
+    if keeps_state {
+        misc
+    } else {
+        misc_info_without_state(misc)
     }
+}
+
+/// MiscInfo that describes no extended state.
+pub(crate) fn misc_info_without_state(mut misc: MiscInfo) -> MiscInfo {
+    misc.record.xstate_data = XStateConfig::default();
     misc
 }

@@ -37,6 +37,7 @@ impl MemoryLayout {
     /// Joins the classes of a selection, and chooses the list.
     pub(super) fn choose(
         snapshot: &dyn ProcessSnapshot,
+        memory: &dyn Memory,
         selection: &Selection,
         options: MiniOptions,
         flags: MiniDumpType,
@@ -49,12 +50,12 @@ impl MemoryLayout {
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, &chosen)?
+            as_in_source(snapshot, memory, &chosen)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
             chosen
         } else {
-            joined(snapshot.memory(), chosen)?
+            joined(memory, chosen)?
         };
         let bytes = ranges.iter().map(|range| range.size()).sum();
         let is_64 = full || bytes > LIST_LIMIT;
@@ -160,7 +161,7 @@ impl PlacedMemory {
     pub(super) fn push_data(
         &self,
         layout: &mut Layout,
-        snapshot: &dyn ProcessSnapshot,
+        memory: &dyn Memory,
         filter: Option<&StackFilter>,
     ) -> Result<(), Error> {
         let mut at = 4;
@@ -189,7 +190,7 @@ impl PlacedMemory {
                 layout.fill_record(self.room, at, &record);
             }
             at += MemoryDescriptor::SIZE;
-            push_range(layout, snapshot.memory(), *range, filter)?;
+            push_range(layout, memory, *range, filter)?;
         }
         Ok(())
     }
@@ -261,10 +262,13 @@ fn split(ranges: Vec<VirtRange>) -> Vec<VirtRange> {
 
 /// The ranges with the borders that they have in the source, and cut where regions of the address space begin: some
 /// readers want each range of a full dump to begin with a region.
-fn as_in_source(snapshot: &dyn ProcessSnapshot, chosen: &[VirtRange]) -> Result<Vec<VirtRange>, Error> {
+fn as_in_source(
+    snapshot: &dyn ProcessSnapshot,
+    memory: &dyn Memory,
+    chosen: &[VirtRange],
+) -> Result<Vec<VirtRange>, Error> {
     let mut regions = snapshot.regions().peekable();
     let mut result = Vec::new();
-    let memory = snapshot.memory();
     for range in chosen {
         for extent in memory.extents(*range) {
             let mut rest = extent?.range;

@@ -18,7 +18,7 @@ use dotdump_format::minidump::{
     write_string_units,
 };
 use dotdump_format::{Error, Findings, Record, VirtRange};
-use dotdump_snapshot::{Blob, ModuleSnapshot, ProcessSnapshot};
+use dotdump_snapshot::{Blob, Memory, ModuleSnapshot, ProcessSnapshot};
 
 use crate::filter::StackFilter;
 use crate::manifest::{self, LeftOut, Manifest, hex16};
@@ -26,6 +26,7 @@ use crate::options::MiniOptions;
 use crate::request::Request;
 use crate::select::Selection;
 use crate::shortfall::Shortfalls;
+pub(crate) use contexts::misc_info_without_state;
 use memory::MemoryLayout;
 
 /// A planned dump.
@@ -52,6 +53,8 @@ pub struct Ingredients<'a> {
     pub snapshot: &'a dyn ProcessSnapshot,
     /// What was asked for.
     pub request: &'a Request,
+    /// The memory to take it from: the source's, perhaps with code of images behind it.
+    pub memory: &'a dyn Memory,
     /// Which memory goes into it.
     pub selection: &'a Selection,
     /// The privacy filter, where one was asked for.
@@ -68,6 +71,7 @@ pub struct Ingredients<'a> {
 pub fn plan(ingredients: Ingredients<'_>, shortfalls: &mut Shortfalls) -> Result<Planned, Error> {
     let Ingredients {
         snapshot,
+        memory,
         request,
         selection,
         filter,
@@ -75,6 +79,7 @@ pub fn plan(ingredients: Ingredients<'_>, shortfalls: &mut Shortfalls) -> Result
     } = ingredients;
     let planner = Planner {
         snapshot,
+        memory,
         request,
         selection,
         filter,
@@ -98,6 +103,7 @@ fn kept_flags(snapshot: &dyn ProcessSnapshot) -> MiniDumpType {
 
 struct Planner<'a> {
     snapshot: &'a dyn ProcessSnapshot,
+    memory: &'a dyn Memory,
     request: &'a Request,
     selection: &'a Selection,
     filter: Option<&'a StackFilter>,
@@ -114,7 +120,14 @@ impl Planner<'_> {
     }
 
     fn run(mut self, manifest: Option<Manifest>, shortfalls: &mut Shortfalls) -> Result<Planned, Error> {
-        let memory = MemoryLayout::choose(self.snapshot, self.selection, self.options(), self.flags, shortfalls)?;
+        let memory = MemoryLayout::choose(
+            self.snapshot,
+            self.memory,
+            self.selection,
+            self.options(),
+            self.flags,
+            shortfalls,
+        )?;
         self.flags.set(MiniDumpType::WITH_FULL_MEMORY, memory.is_64());
         self.flags.set(
             MiniDumpType::FILTER_MODULE_PATHS,
@@ -154,7 +167,7 @@ impl Planner<'_> {
         let memory = memory.place(&mut self.layout)?;
         self.directory.push(memory.entry);
         self.fill_threads(threads, &memory)?;
-        memory.push_data(&mut self.layout, self.snapshot, self.filter)?;
+        memory.push_data(&mut self.layout, self.memory, self.filter)?;
         self.checksums(manifest);
 
         self.directory

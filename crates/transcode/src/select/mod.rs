@@ -4,10 +4,14 @@
 //! the source does not have is counted, never invented.
 
 mod closure;
-mod images;
+pub(crate) mod image_code;
+mod image_file;
+mod image_folders;
+mod image_headers;
 mod indirect;
 mod private;
 mod process_data;
+mod segments;
 mod stacks;
 mod trim;
 mod windows_layout;
@@ -19,12 +23,15 @@ use dotdump_format::minidump::context::{self, ContextKind};
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::{Blob, Memory, ProcessSnapshot, RangeSet};
 
+use self::segments::Segments;
 use crate::filter::Beside;
 use crate::options::MiniOptions;
+use crate::request::Request;
 use crate::shortfall::Shortfalls;
 use crate::words::Words;
 
-pub use images::ImageFolders;
+pub use image_code::ImageMemory;
+pub use image_folders::ImageFolders;
 pub use stacks::ThreadStack;
 pub use trim::trim_to;
 
@@ -103,8 +110,36 @@ impl Selection {
         all
     }
 
-    fn class(&mut self, class: MemoryClass) -> Option<&mut Class> {
-        self.classes.iter_mut().find(|candidate| candidate.class == class)
+    /// Adds what an option asked for by name: what is absent of it is told. The result is how much is there, in bytes.
+    fn add_wanted(
+        &mut self,
+        memory: &dyn Memory,
+        class: MemoryClass,
+        mut wanted: RangeSet,
+        letter: &str,
+        what: &str,
+        shortfalls: &mut Shortfalls,
+    ) -> Result<u64, Error> {
+        let asked = wanted.bytes();
+        self.add(memory, class, wanted)?;
+        let absent = self.classes.last().map_or(0, |class| class.absent);
+        if absent > 0 {
+            shortfalls.warn(
+                letter,
+                format!("{absent} of {asked} bytes of {what} are not in the source"),
+            );
+        }
+        Ok(asked - absent)
+    }
+
+    /// Adds all that there is. Of the whole address space nothing is absent.
+    fn add_everything(&mut self, memory: &dyn Memory) -> Result<(), Error> {
+        let all = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
+        self.add(memory, MemoryClass::Everything, RangeSet::from_iter([all]))?;
+        if let Some(class) = self.classes.last_mut() {
+            class.absent = 0;
+        }
+        Ok(())
     }
 }
 
@@ -114,12 +149,12 @@ impl Selection {
 /// [`Error::Read`] where the medium fails. What the source lacks goes into `shortfalls`.
 pub fn select(
     snapshot: &dyn ProcessSnapshot,
-    options: MiniOptions,
-    images: &ImageFolders,
-    force: bool,
+    request: &Request,
+    image_memory: &ImageMemory<'_>,
     shortfalls: &mut Shortfalls,
 ) -> Result<Selection, Error> {
     let memory = snapshot.memory();
+    let options = request.options.mini;
     let words = Words::of(snapshot);
     let stacks = stacks::thread_stacks(snapshot, &words, shortfalls)?;
     let mut selection = Selection {
@@ -131,23 +166,7 @@ pub fn select(
     let foreign = wow64::wow64_state(snapshot, &words)?;
     selection.beside = wow64::beside_stacks(&foreign);
 
-    let crashed = snapshot.exception().map(|(record, _)| record.thread_id.get());
-    let (mut crash_stack, mut other_stacks) = (RangeSet::new(), RangeSet::new());
-    for (thread, stack) in snapshot.threads().iter().zip(&selection.stacks) {
-        let class = if Some(thread.record.thread_id.get()) == crashed {
-            &mut crash_stack
-        } else {
-            &mut other_stacks
-        };
-        for range in stack.kept.iter().chain(
-            foreign
-                .iter()
-                .filter(|state| state.thread == stack.thread)
-                .map(|state| &state.stack),
-        ) {
-            class.insert(*range);
-        }
-    }
+    let (crash_stack, other_stacks) = split_stacks(snapshot, &selection.stacks, &foreign);
     selection.add(memory, MemoryClass::CrashStack, crash_stack)?;
     selection.add(
         memory,
@@ -186,66 +205,57 @@ pub fn select(
     if options.contains(MiniOptions::AVX_STATE) && !has_extended_state(snapshot)? {
         shortfalls.warn("-my", "no extended processor state in the source");
     }
-    for (option, kind, class, bit) in [
-        (
-            MiniOptions::DATA_SEGMENTS,
-            images::Segments::Data,
-            MemoryClass::DataSegments,
-            MiniDumpType::WITH_DATA_SEGS,
-        ),
-        (
-            MiniOptions::CODE_SEGMENTS,
-            images::Segments::Code,
-            MemoryClass::CodeSegments,
-            MiniDumpType::WITH_CODE_SEGS,
-        ),
-    ] {
-        if options.contains(option) {
-            let segments = images::segments(snapshot, kind, images, shortfalls)?;
-            let wanted = segments.clone().bytes();
-            selection.add(memory, class, segments)?;
-            let there = selection.class(class).map_or(0, |class| class.ranges.bytes());
-            selection.achieved.set(bit, there > 0);
-            if there < wanted {
-                let message = format!(
-                    "{} of {wanted} bytes of {} are not in the source",
-                    wanted - there,
-                    kind.describe()
-                );
-                shortfalls.warn(kind.option(), message);
-            }
+    for kind in [Segments::Data, Segments::Code] {
+        if !options.contains(kind.option()) {
+            continue;
         }
+        let wanted = segments::segments(snapshot, kind, &request.images, shortfalls)?;
+        // Code does not change while a program runs, so that of an image's file will do.
+        let from: &dyn Memory = if kind == Segments::Code { image_memory } else { memory };
+        let there = selection.add_wanted(from, kind.class(), wanted, kind.letter(), kind.describe(), shortfalls)?;
+        selection.achieved.set(kind.flag(), there > 0);
     }
-    if options.contains(MiniOptions::PRIVATE_READ_WRITE_MEMORY) {
-        let private = private::private_read_write(snapshot, shortfalls)?;
-        if let Some(mut wanted) = private {
-            let claimed = wanted.bytes();
-            selection.add(memory, MemoryClass::PrivateReadWrite, wanted)?;
-            let there = selection
-                .class(MemoryClass::PrivateReadWrite)
-                .map_or(0, |class| class.ranges.bytes());
-            selection
-                .achieved
-                .set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
-            if there < claimed {
-                let message = format!(
-                    "{} of {claimed} bytes of private pages are not in the source",
-                    claimed - there
-                );
-                shortfalls.warn("-mw", message);
-            }
-        }
+    if options.contains(MiniOptions::PRIVATE_READ_WRITE_MEMORY)
+        && let Some(wanted) = private::private_read_write(snapshot, shortfalls)?
+    {
+        let class = MemoryClass::PrivateReadWrite;
+        let there = selection.add_wanted(memory, class, wanted, "-mw", "private pages", shortfalls)?;
+        selection
+            .achieved
+            .set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
     }
     if options.contains(MiniOptions::FULL_MEMORY) {
-        private::check_full(snapshot, options, force, shortfalls)?;
-        let all = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
-        selection.add(memory, MemoryClass::Everything, RangeSet::from_iter([all]))?;
-        if let Some(class) = selection.class(MemoryClass::Everything) {
-            class.absent = 0;
-        }
-        selection.achieved |= MiniDumpType::WITH_FULL_MEMORY;
+        let is_full = private::check_full(snapshot, options, request.force, shortfalls)?;
+        selection.achieved.set(MiniDumpType::WITH_FULL_MEMORY, is_full);
+        selection.add_everything(memory)?;
     }
     Ok(selection)
+}
+
+/// The stack of the thread that crashed, and those of the others: each thread's own, that of its 32-bit side, and its
+/// register backing store.
+fn split_stacks(
+    snapshot: &dyn ProcessSnapshot,
+    stacks: &[ThreadStack],
+    foreign: &[wow64::Wow64Thread],
+) -> (RangeSet, RangeSet) {
+    let crashed = snapshot.exception().map(|(record, _)| record.thread_id.get());
+    let (mut crash_stack, mut others) = (RangeSet::new(), RangeSet::new());
+    for (thread, stack) in snapshot.threads().iter().zip(stacks) {
+        let class = if Some(stack.thread) == crashed {
+            &mut crash_stack
+        } else {
+            &mut others
+        };
+        let narrow = foreign
+            .iter()
+            .filter(|state| state.thread == stack.thread)
+            .map(|state| state.stack);
+        for range in stack.kept.into_iter().chain(narrow).chain(thread.backing_store) {
+            class.insert(range);
+        }
+    }
+    (crash_stack, others)
 }
 
 /// All memory of a source that was already cut down with the same options.
@@ -260,11 +270,7 @@ pub fn select_again(snapshot: &dyn ProcessSnapshot, achieved: MiniDumpType) -> R
         beside: Beside::default(),
         achieved,
     };
-    let all = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
-    selection.add(snapshot.memory(), MemoryClass::Everything, RangeSet::from_iter([all]))?;
-    if let Some(class) = selection.class(MemoryClass::Everything) {
-        class.absent = 0;
-    }
+    selection.add_everything(snapshot.memory())?;
     Ok(selection)
 }
 

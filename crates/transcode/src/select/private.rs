@@ -31,13 +31,14 @@ pub(crate) fn private_read_write(
     Ok(Some(pages))
 }
 
-/// Refuses `-mf` where the source does not have all memory, or warns where that is accepted.
+/// Refuses `-mf` where the source does not have all memory, or warns where that is accepted. Tells whether it is a full
+/// dump, if perhaps a cut one.
 pub(crate) fn check_full(
     snapshot: &dyn ProcessSnapshot,
     options: MiniOptions,
     force: bool,
     shortfalls: &mut Shortfalls,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let flags = MiniDumpType::from_bits_retain(snapshot.header().flags.get());
     let is_full = snapshot.stream_types().contains(&StreamType::MEMORY64_LIST)
         && (flags.contains(MiniDumpType::WITH_FULL_MEMORY) || snapshot.has_regions());
@@ -57,7 +58,7 @@ pub(crate) fn check_full(
         tell(format!(
             "full memory was asked for, but the source is no full dump: it holds {there} bytes"
         ));
-        return Ok(());
+        return Ok(false);
     }
     if snapshot.missing_bytes() > 0 {
         tell(format!(
@@ -65,5 +66,5 @@ pub(crate) fn check_full(
             snapshot.missing_bytes()
         ));
     }
-    Ok(())
+    Ok(true)
 }
