@@ -24,6 +24,9 @@ use dotdump_format::minidump::{
 use dotdump_format::{Endian, Record as _, VirtAddr, VirtRange};
 use zerocopy::IntoBytes as _;
 
+/// Makes the bytes of a piece of memory.
+type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
+
 /// Bulk memory starts on a page of the file.
 const PAGE: u64 = 4096;
 
@@ -72,7 +75,7 @@ impl Dump {
     }
 
     /// Writes the dump; `fill` gives the bytes of memory that is no hole, chunk by chunk.
-    pub(super) fn write(&self, path: &Path, fill: Option<&mut dyn FnMut(&mut [u8])>) -> anyhow::Result<()> {
+    pub(super) fn write(&self, path: &Path, fill: Option<Fill<'_>>) -> anyhow::Result<()> {
         let (plan, base) = self.plan()?;
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut output = std::io::BufWriter::new(&file);

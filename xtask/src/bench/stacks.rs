@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use dotdump_format::{VirtAddr, VirtRange};
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot, RangeSet};
-use dotdump_transcode::filter::StackFilter;
+use dotdump_snapshot::{DumpFile, MinidumpSnapshot};
+use dotdump_transcode::filter::{Beside, StackFilter};
 use dotdump_transcode::select::ThreadStack;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ pub(super) fn filter(bench: &Bench<'_>, rows: &mut Vec<Row>) -> anyhow::Result<(
             own: Some(stack(index)),
         })
         .collect();
-    let filter = StackFilter::new(&snapshot, &threads, RangeSet::new())?;
+    let filter = StackFilter::new(&snapshot, &threads, Beside::default())?;
     for (subject, content) in [("mixed words", Content::Mixed), ("pointers to code", Content::Code)] {
         let mut random = Random(0x2545_F491_4F6C_DD1D);
         let mut bytes = vec![0; usize::try_from(STACK)?];
@@ -102,7 +102,7 @@ fn make(bytes: &mut [u8], stack: VirtRange, content: Content, random: &mut Rando
             (_, 0..40) => 0,
             (_, 40..60) => number % 4096,
             (_, 60..75) => 0x1F5_0000_0000 + number % (1 << 30),
-            _ => stack.start.0 + (number % STACK & !7),
+            _ => stack.start.0 + ((number % STACK) & !7),
         };
         word.copy_from_slice(&value.to_le_bytes());
     }
