@@ -50,7 +50,7 @@ impl MemoryLayout {
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, memory, &chosen)?
+            as_in_source(snapshot, memory, &chosen, full)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
             chosen
@@ -266,8 +266,10 @@ fn as_in_source(
     snapshot: &dyn ProcessSnapshot,
     memory: &dyn Memory,
     chosen: &[VirtRange],
+    full: bool,
 ) -> Result<Vec<VirtRange>, Error> {
-    let mut regions = snapshot.regions().peekable();
+    // Only ranges of full dumps begin with regions: others keep their borders however often they are converted.
+    let mut regions = snapshot.regions().take_while(|_| full).peekable();
     let mut result = Vec::new();
     for range in chosen {
         for extent in memory.extents(*range) {
