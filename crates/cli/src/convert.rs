@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot};
+use dotdump_snapshot::MinidumpSnapshot;
 use dotdump_transcode::options::DumpOptions;
 use dotdump_transcode::report::Report;
 use dotdump_transcode::select::ImageFolders;
@@ -14,6 +14,7 @@ use indicatif::HumanBytes;
 
 use crate::arguments::ConvertArguments;
 use crate::exit::Exit;
+use crate::source::{not_a_minidump, open};
 use crate::{progress, signals};
 
 /// Runs the subcommand.
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
             Some(Destination::file(&arguments.output, overwrite, Some(source.file()))?)
         }
     };
-    let snapshot = MinidumpSnapshot::open(&source).with_context(|| arguments.source.display().to_string())?;
+    let snapshot = MinidumpSnapshot::open(&source).with_context(|| not_a_minidump(&source, &arguments.source))?;
     let mut conversion = prepare(&snapshot, &request(arguments))?;
 
     if !arguments.quiet {
@@ -64,11 +65,6 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
             .context("standard output")?;
     }
     Ok(Exit::Success)
-}
-
-/// Opens a dump to read.
-pub(crate) fn open(path: &Path, mapped: bool) -> anyhow::Result<DumpFile> {
-    DumpFile::open(path, mapped).with_context(|| format!("cannot open {}", path.display()))
 }
 
 fn request(arguments: &ConvertArguments) -> Request {

@@ -9,6 +9,7 @@ mod inspect;
 mod progress;
 mod signals;
 mod size;
+mod source;
 mod texts;
 mod verify;
 

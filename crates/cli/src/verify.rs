@@ -11,19 +11,19 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::arguments::VerifyArguments;
-use crate::convert::open;
 use crate::exit::Exit;
+use crate::source::{not_a_minidump, open};
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     let mapped = !arguments.no_mmap;
     let file = open(&arguments.dump, mapped)?;
-    let snapshot = MinidumpSnapshot::open(&file).with_context(|| arguments.dump.display().to_string())?;
+    let snapshot = MinidumpSnapshot::open(&file).with_context(|| not_a_minidump(&file, &arguments.dump))?;
     let found = verify::verify(&snapshot).with_context(|| arguments.dump.display().to_string())?;
     let against = match &arguments.against {
         Some(path) => {
             let file = open(path, mapped)?;
-            let source = MinidumpSnapshot::open(&file).with_context(|| path.display().to_string())?;
+            let source = MinidumpSnapshot::open(&file).with_context(|| not_a_minidump(&file, path))?;
             let against = verify::against(&snapshot, &source);
             Some((path.as_path(), against.context("the dumps cannot be compared")?))
         }

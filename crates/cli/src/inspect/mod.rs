@@ -11,15 +11,12 @@ mod summary;
 mod text;
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use anyhow::Context as _;
-use dotdump_format::{FileOffset, ReadAt as _};
-use dotdump_snapshot::DumpFile;
 
 use crate::arguments::InspectArguments;
-use crate::convert::open;
 use crate::exit::Exit;
+use crate::source::{not_a_minidump, open};
 use opened::Opened;
 
 /// Runs the subcommand.
@@ -36,17 +33,5 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
         // Whoever reads the output may have seen enough of it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
         written => written.context("standard output").map(|()| Exit::Success),
-    }
-}
-
-/// What to say of a file that cannot be opened as a minidump: its name, and what it is where that can be told.
-fn not_a_minidump(file: &DumpFile, path: &Path) -> String {
-    let mut start = [0; 8];
-    match file.read_exact_at(FileOffset(0), &mut start) {
-        Ok(()) if start.starts_with(b"PAGE") => {
-            let magic = String::from_utf8_lossy(&start);
-            format!("{}: a kernel dump ({magic:?}), no user minidump", path.display())
-        }
-        _ => path.display().to_string(),
     }
 }

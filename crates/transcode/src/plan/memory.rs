@@ -51,7 +51,7 @@ impl MemoryLayout {
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, memory, chosen)?
+            as_in_source(snapshot, memory, chosen, full)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
             chosen
@@ -267,8 +267,10 @@ fn as_in_source(
     snapshot: &dyn ProcessSnapshot,
     memory: &dyn Memory,
     chosen: Vec<VirtRange>,
+    full: bool,
 ) -> Result<Vec<VirtRange>, Error> {
-    let mut regions = snapshot.regions().peekable();
+    // Only ranges of full dumps begin with regions: others keep their borders however often they are converted.
+    let mut regions = snapshot.regions().take_while(|_| full).peekable();
     let mut result = Vec::with_capacity(chosen.len());
     for extent in extents_in(memory, &chosen) {
         let mut rest = extent?.range;
