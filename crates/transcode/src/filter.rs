@@ -265,7 +265,9 @@ impl StackFilter {
             (8, Endian::Little, true) => erase_words(rest, u64::from_le_bytes, is_kept_elsewhere),
             (8, Endian::Big, _) => erase_words(rest, u64::from_be_bytes, is_kept_elsewhere),
             (_, Endian::Little, false) => erase_words(rest, |word| u64::from(u32::from_le_bytes(word)), is_kept),
-            (_, Endian::Little, true) => erase_words(rest, |word| u64::from(u32::from_le_bytes(word)), is_kept_elsewhere),
+            (_, Endian::Little, true) => {
+                erase_words(rest, |word| u64::from(u32::from_le_bytes(word)), is_kept_elsewhere)
+            }
             (_, Endian::Big, _) => erase_words(rest, |word| u64::from(u32::from_be_bytes(word)), is_kept_elsewhere),
         };
         u64::from(erase(head)) + u64::from(erase(rest)) + erased
@@ -346,7 +348,8 @@ mod tests {
         let number = 0x7FF_1234_u64;
         let twin = (1..).find(|other| *other != number && bucket_of(*other) == bucket_of(number));
         let twin = twin.expect("buckets are few");
-        let page = |number: u64, page: u64| VirtRange::sized(VirtAddr((number << BLOCK_BITS) + (page << PAGE_BITS)), 4096);
+        let page =
+            |number: u64, page: u64| VirtRange::sized(VirtAddr((number << BLOCK_BITS) + (page << PAGE_BITS)), 4096);
         let targets = Targets::new([page(number, 3), page(twin, 200)].into_iter().collect());
         for (range, expected) in [
             (page(number, 3), true),

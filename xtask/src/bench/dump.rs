@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use dotdump_format::layout::{Layout, Piece};
-use dotdump_format::minidump::context::ContextFlags;
 use dotdump_format::minidump::context::ContextAmd64;
+use dotdump_format::minidump::context::ContextFlags;
 use dotdump_format::minidump::list::write_list;
 use dotdump_format::minidump::memory_info_list::{self, MemoryInfo, MemoryProtect, MemoryState, MemoryType};
 use dotdump_format::minidump::memory_list::MemoryDescriptor;
@@ -193,7 +193,10 @@ impl Dump {
             };
             layout.align(16);
             let at = layout.push_record(&context);
-            let range = self.ranges.iter().find(|range| range.contains(VirtAddr(thread.stack_pointer)));
+            let range = self
+                .ranges
+                .iter()
+                .find(|range| range.contains(VirtAddr(thread.stack_pointer)));
             let size = range.map_or(0, |range| range.end.0 - thread.stack_pointer);
             records.push(Thread {
                 thread_id: id.into(),

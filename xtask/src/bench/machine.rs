@@ -12,7 +12,10 @@ pub(super) fn describe(folder: &Path) -> String {
         line.unwrap_or_default().trim_matches([' ', '\t', ':']).to_owned()
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory: u64 = value("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    let memory: u64 = value("/proc/meminfo", "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let system = Command::new("stat").args(["-f", "-c", "%T"]).arg(folder).output();
     let system = system.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());

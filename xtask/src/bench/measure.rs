@@ -64,11 +64,7 @@ fn to_exit(pid: Pid, start: Instant, child: &mut Child) -> anyhow::Result<Run> {
         }
     }
     // What the programs print is short: it was in the pipe all the time.
-    child
-        .stdout
-        .take()
-        .context("a pipe")?
-        .read_to_string(&mut run.output)?;
+    child.stdout.take().context("a pipe")?.read_to_string(&mut run.output)?;
     Ok(run)
 }
 

@@ -64,9 +64,23 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         return run(command.args(std::env::args_os().skip(1)));
     }
     run(&mut cargo(&["build", "--release", "-p", "dotdump"]))?;
-    run(&mut cargo(&["build", "--release", "-p", "dotdump-snapshot", "--example", "list_ranges"]))?;
-    run(&mut cargo(&["build", "--release", "--manifest-path", "benches/peers/Cargo.toml"]))?;
-    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&arguments.folder)?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "dotdump-snapshot",
+        "--example",
+        "list_ranges",
+    ]))?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--manifest-path",
+        "benches/peers/Cargo.toml",
+    ]))?;
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&arguments.folder)?;
     let bench = scenarios::Bench {
         folder: folder.path(),
         quick: arguments.quick,

@@ -63,7 +63,10 @@ impl Bench<'_> {
         let programs = [
             ("dotdump", built("target/release/examples/list_ranges")),
             ("minidump 0.27", built("benches/peers/target/release/list-minidump")),
-            ("udmp-parser 0.2", built("benches/peers/target/release/list-udmp-parser")),
+            (
+                "udmp-parser 0.2",
+                built("benches/peers/target/release/list-udmp-parser"),
+            ),
         ];
         let counts: &[u64] = if self.quick { &[10_000] } else { &[10_000, 1_000_000] };
         for count in counts {
@@ -261,7 +264,9 @@ fn large_process(count: u64) -> Dump {
         let end = start + STACK;
         dump.push(VirtRange::new(VirtAddr(start), VirtAddr(end)));
         let pointer = end - USED;
-        let words: Vec<u8> = (0..USED / 8).flat_map(|word| (module.start.0 + word * 16).to_le_bytes()).collect();
+        let words: Vec<u8> = (0..USED / 8)
+            .flat_map(|word| (module.start.0 + word * 16).to_le_bytes())
+            .collect();
         dump.contents.push((VirtAddr(pointer), words));
         let teb = tebs + index * TEB;
         let mut bytes = vec![0; 0x38];

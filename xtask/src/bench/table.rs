@@ -27,7 +27,15 @@ pub(super) struct Figures {
     pub(super) ratio: String,
 }
 
-const HEAD: [&str; 7] = ["Scenario", "Subject", "Time", "Peak memory", "Throughput", "Compared", "Goal"];
+const HEAD: [&str; 7] = [
+    "Scenario",
+    "Subject",
+    "Time",
+    "Peak memory",
+    "Throughput",
+    "Compared",
+    "Goal",
+];
 
 /// The table in Markdown.
 pub(super) fn markdown(rows: &[Row]) -> String {

@@ -58,7 +58,7 @@ impl<'a> RegionMap<'a> {
     }
 
     fn of_linux(mappings: &[LinuxMapping], findings: &mut Findings) -> Self {
-        let mut regions: Vec<Region> = mappings.iter().map(|mapping| linux_region(mapping)).collect();
+        let mut regions: Vec<Region> = mappings.iter().map(linux_region).collect();
         // A file that is mapped as code is a program or a library, and so are its other mappings.
         let mut images: Vec<&[u8]> = mappings
             .iter()

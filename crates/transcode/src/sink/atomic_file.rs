@@ -85,7 +85,8 @@ impl<'a> AtomicFile<'a> {
 
     /// Lets the disk work while there is more to write.
     fn sync_early(&mut self) {
-        self.early.passed(self.gather.position(), self.gather.medium.0.as_file());
+        self.early
+            .passed(self.gather.position(), self.gather.medium.0.as_file());
     }
 
     /// Copies a run of data. Where the kernel cannot do it, or stops, the rest goes through the buffer.
