@@ -27,6 +27,9 @@ use zerocopy::IntoBytes as _;
 /// Bulk memory starts on a page of the file.
 const PAGE: u64 = 4096;
 
+/// Gives the bytes of memory, chunk by chunk.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
+
 /// A full dump of a 64-bit Windows process.
 #[derive(Default)]
 pub(super) struct Dump {
@@ -72,7 +75,7 @@ impl Dump {
     }
 
     /// Writes the dump; `fill` gives the bytes of memory that is no hole, chunk by chunk.
-    pub(super) fn write(&self, path: &Path, fill: Option<&mut dyn FnMut(&mut [u8])>) -> anyhow::Result<()> {
+    pub(super) fn write(&self, path: &Path, fill: Option<Fill<'_>>) -> anyhow::Result<()> {
         let (plan, base) = self.plan()?;
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut output = std::io::BufWriter::new(&file);

@@ -102,7 +102,7 @@ fn make(bytes: &mut [u8], stack: VirtRange, content: Content, random: &mut Rando
             (_, 0..40) => 0,
             (_, 40..60) => number % 4096,
             (_, 60..75) => 0x1F5_0000_0000 + number % (1 << 30),
-            _ => stack.start.0 + (number % STACK & !7),
+            _ => stack.start.0 + ((number % STACK) & !7),
         };
         word.copy_from_slice(&value.to_le_bytes());
     }
