@@ -30,6 +30,9 @@ type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
 /// Bulk memory starts on a page of the file.
 const PAGE: u64 = 4096;
 
+/// Gives the bytes of memory, chunk by chunk.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
+
 /// A full dump of a 64-bit Windows process.
 #[derive(Default)]
 pub(super) struct Dump {
