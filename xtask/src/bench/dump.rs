@@ -24,9 +24,6 @@ use dotdump_format::minidump::{
 use dotdump_format::{Endian, Record as _, VirtAddr, VirtRange};
 use zerocopy::IntoBytes as _;
 
-/// Makes the bytes of a piece of memory.
-type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
-
 /// Bulk memory starts on a page of the file.
 const PAGE: u64 = 4096;
 
