@@ -86,10 +86,15 @@ fn convert(source: &Path, letters: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-fn converted(process: &TestProcess, letters: &str) -> Vec<u8> {
+/// The same for a dump in memory.
+pub(crate) fn convert_with(dump: &[u8], letters: &str) -> Vec<u8> {
     let source = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(source.path(), process.to_dump()).unwrap();
+    std::fs::write(source.path(), dump).unwrap();
     convert(source.path(), letters)
+}
+
+fn converted(process: &TestProcess, letters: &str) -> Vec<u8> {
+    convert_with(&process.to_dump(), letters)
 }
 
 /// The word at an address of a dump; `None` where the dump does not have it.

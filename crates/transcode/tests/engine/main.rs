@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: from the bytes of a dump to the bytes of a dump.
 
+mod big_endian;
 mod common;
 mod filter;
 mod selection;
