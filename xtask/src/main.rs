@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask ci` is what continuous integration runs.
 
+mod bench;
 mod checks;
 mod fixture;
 mod readme;
@@ -37,7 +38,9 @@ enum Task {
     Fixture(fixture::Arguments),
     /// Check that the option tables in the README are those of the flag table
     Readme(readme::Arguments),
-    /// All of the above, as continuous integration runs them
+    /// Measure time and memory, beside other programs, and print one table
+    Bench(bench::Arguments),
+    /// All of the above but the measurements, as continuous integration runs them
     Ci,
 }
 
@@ -61,6 +64,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::Validators => validators::install_and_test(),
         Task::Fixture(arguments) => fixture::make(arguments),
         Task::Readme(arguments) => readme::check(arguments),
+        Task::Bench(arguments) => bench::bench(arguments),
         Task::Ci => ci(),
     }
 }

@@ -93,12 +93,14 @@ pub struct Rva(pub u32);
 impl Rva {
     /// The bare number.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
     /// The same place as a file offset, or `None` for the "absent" value 0.
     #[must_use]
+    #[inline]
     pub const fn offset(self) -> Option<FileOffset> {
         if self.0 == 0 {
             None
@@ -109,6 +111,7 @@ impl Rva {
 
     /// An RVA for `offset`, or `None` at 4 GiB and above.
     #[must_use]
+    #[inline]
     pub fn from_offset(offset: FileOffset) -> Option<Self> {
         u32::try_from(offset.0).ok().map(Self)
     }
@@ -138,6 +141,7 @@ pub struct VirtRange {
 impl VirtRange {
     /// The range `[start, start + size)`, cut at the end of the address space.
     #[must_use]
+    #[inline]
     pub const fn sized(start: VirtAddr, size: u64) -> Self {
         Self {
             start,
@@ -147,6 +151,7 @@ impl VirtRange {
 
     /// The range `[start, end)`; empty where `end` is not after `start`.
     #[must_use]
+    #[inline]
     pub const fn new(start: VirtAddr, end: VirtAddr) -> Self {
         if end.0 < start.0 {
             Self { start, end: start }
@@ -157,24 +162,28 @@ impl VirtRange {
 
     /// The number of bytes.
     #[must_use]
+    #[inline]
     pub const fn size(self) -> u64 {
         self.end.0 - self.start.0
     }
 
     /// Whether no address lies in it.
     #[must_use]
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.end.0 == self.start.0
     }
 
     /// Whether `address` lies in it.
     #[must_use]
+    #[inline]
     pub const fn contains(self, address: VirtAddr) -> bool {
         self.start.0 <= address.0 && address.0 < self.end.0
     }
 
     /// The addresses that both ranges have; `None` where there are none.
     #[must_use]
+    #[inline]
     pub fn intersection(self, other: Self) -> Option<Self> {
         let both = Self {
             start: self.start.max(other.start),

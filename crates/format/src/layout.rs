@@ -166,10 +166,15 @@ impl Layout {
 
     /// Makes room for `size` bytes that [`Layout::fill`] will give.
     pub fn reserve(&mut self, size: usize) -> Reservation {
-        Reservation {
-            offset: self.push(Piece::Bytes(vec![0; size])),
-            size,
+        let offset = self.end;
+        // Room may be large: it is not made beside the last piece and then copied into it.
+        if let Some((_, Piece::Bytes(last))) = self.pieces.last_mut() {
+            last.resize(last.len() + size, 0);
+            self.end = offset.saturating_add(size as u64);
+        } else {
+            self.push(Piece::Bytes(vec![0; size]));
         }
+        Reservation { offset, size }
     }
 
     /// Puts `bytes` into reserved room, starting `within` bytes into it.

@@ -5,6 +5,8 @@ use core::marker::PhantomData;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use zerocopy::FromBytes as _;
+
 use crate::addr::FileOffset;
 use crate::error::{Error, Findings};
 use crate::record::{Endian, Record};
@@ -14,7 +16,7 @@ use crate::source::ReadAt;
 const CHUNK: usize = 64 << 10;
 
 /// How many bytes a scan reads first: a search that needs a few records should not read more.
-const FIRST_CHUNK: usize = 4 << 10;
+const FIRST_CHUNK: usize = 1 << 10;
 
 /// `len` records of type `T`, `stride` bytes apart, in a file. Holds no copy of them: memory does not grow with the
 /// count, whatever a file claims. A stride below the size of `T` reads the missing fields as zero.
@@ -161,10 +163,27 @@ impl<'a, T: Record> Table<'a, T> {
             next: first.min(last),
             last,
             buffer: Vec::new(),
-            buffered: 0..0,
+            at: 0,
             chunk: FIRST_CHUNK,
-            failed: false,
         }
+    }
+
+    /// Calls `each` for all records, which is faster than to ask an iterator for each of them.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails; `each` has then seen the records before.
+    pub fn for_each(&self, mut each: impl FnMut(&T)) -> Result<(), Error> {
+        let mut records = self.iter();
+        if self.endian == Endian::Little && self.stride == T::SIZE {
+            // The bytes are the records.
+            while records.next < records.last {
+                records.fill()?;
+                let whole = <[T]>::ref_from_bytes(&records.buffer);
+                whole.unwrap_or_default().iter().for_each(&mut each);
+            }
+            return Ok(());
+        }
+        records.try_for_each(|record| record.map(|record| each(&record)))
     }
 
     /// The number of leading records for which `predicate` holds, by binary search (they must come first).
@@ -205,12 +224,13 @@ impl<'a, T: Record> IntoIterator for &Table<'a, T> {
 /// Walks a [`Table`], reading up to 64 KiB at a time. After an error it ends.
 pub struct TableIter<'a, T> {
     table: Table<'a, T>,
+    /// The first record that is not in the buffer.
     next: u64,
     last: u64,
     buffer: Vec<u8>,
-    buffered: core::ops::Range<u64>,
+    /// Where in the buffer the next record starts.
+    at: usize,
     chunk: usize,
-    failed: bool,
 }
 
 impl<T: Record> TableIter<'_, T> {
@@ -226,37 +246,54 @@ impl<T: Record> TableIter<'_, T> {
         self.table
             .source
             .read_exact_at(self.table.offset_of(self.next), &mut self.buffer)?;
-        self.buffered = self.next..self.next + count;
+        self.next += count;
+        self.at = 0;
         Ok(())
+    }
+
+    /// The next record where it is not in the buffer yet, or is shorter than `T`.
+    #[cold]
+    fn next_slowly(&mut self) -> Option<Result<T, Error>> {
+        if self.at >= self.buffer.len() {
+            if self.next >= self.last {
+                return None;
+            }
+            if self.table.stride > CHUNK {
+                // A stride this long comes from a damaged header: only the known part of each record is worth reading.
+                self.next += 1;
+                return Some(self.table.get(self.next - 1));
+            }
+            if let Err(error) = self.fill() {
+                self.next = self.last;
+                self.buffer.clear();
+                return Some(Err(error));
+            }
+        }
+        let record = T::read_partial(&self.buffer[self.at..][..self.table.stride], self.table.endian);
+        self.at += self.table.stride;
+        Some(Ok(record))
     }
 }
 
 impl<T: Record> Iterator for TableIter<'_, T> {
     type Item = Result<T, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || self.next >= self.last {
-            return None;
-        }
-        if self.table.stride > CHUNK {
-            // A stride this long comes from a damaged header: only the known part of each record is worth reading.
-            self.next += 1;
-            return Some(self.table.get(self.next - 1));
-        }
-        if !self.buffered.contains(&self.next)
-            && let Err(error) = self.fill()
+        // Nearly all records are read here: a copy of known size.
+        if self.table.stride >= T::SIZE
+            && let Some(bytes) = self.buffer.get(self.at..)
+            && let Some(record) = T::read(bytes, self.table.endian)
         {
-            self.failed = true;
-            return Some(Err(error));
+            self.at += self.table.stride;
+            return Some(Ok(record));
         }
-        let start = usize::try_from(self.next - self.buffered.start).unwrap_or(0) * self.table.stride;
-        let record = T::read_partial(&self.buffer[start..start + self.table.stride], self.table.endian);
-        self.next += 1;
-        Some(Ok(record))
+        self.next_slowly()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
+        let buffered = (self.buffer.len() - self.at.min(self.buffer.len())) / self.table.stride;
         let left = usize::try_from(self.last - self.next).unwrap_or(usize::MAX);
-        (0, Some(left))
+        (0, left.checked_add(buffered))
     }
 }

@@ -14,6 +14,7 @@ pub struct Extent {
 impl Extent {
     /// The part that lies in `within`, or `None` where there is none.
     #[must_use]
+    #[inline]
     pub fn clip(&self, within: VirtRange) -> Option<Self> {
         let range = self.range.intersection(within)?;
         let skipped = range.start.0 - self.range.start.0;
@@ -39,6 +40,72 @@ pub trait Memory {
     /// All memory.
     fn all(&self) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
         self.extents(VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX)))
+    }
+}
+
+/// The memory within `ranges` (sorted, apart): what [`Memory::extents`] gives for each of them, by one walk where they
+/// lie close together.
+pub fn extents_in<'a>(memory: &'a dyn Memory, ranges: &'a [VirtRange]) -> ExtentsIn<'a> {
+    ExtentsIn {
+        memory,
+        ranges,
+        walk: None,
+        waiting: None,
+    }
+}
+
+/// See [`extents_in`].
+pub struct ExtentsIn<'a> {
+    memory: &'a dyn Memory,
+    ranges: &'a [VirtRange],
+    walk: Option<Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>>,
+    /// What the walk has given and may reach into further ranges.
+    waiting: Option<Extent>,
+}
+
+impl Iterator for ExtentsIn<'_> {
+    type Item = Result<Extent, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        /// After so many extents that nobody wants it is time to search instead.
+        const FAR: usize = 1024;
+
+        let mut passed = 0;
+        loop {
+            let range = *self.ranges.first()?;
+            if let Some(extent) = self.waiting {
+                if extent.range.end <= range.start {
+                    self.waiting = None;
+                    passed += 1;
+                    continue;
+                }
+                let part = extent.clip(range);
+                if extent.range.end < range.end {
+                    self.waiting = None;
+                } else {
+                    self.ranges = &self.ranges[1..];
+                }
+                match part {
+                    Some(part) => return Some(Ok(part)),
+                    None => continue,
+                }
+            }
+            if passed > FAR {
+                self.walk = None;
+                passed = 0;
+            }
+            let (memory, end) = (self.memory, self.ranges.last()?.end);
+            let walk = self
+                .walk
+                .get_or_insert_with(|| memory.extents(VirtRange::new(range.start, end)));
+            match walk.next()? {
+                Ok(extent) => self.waiting = Some(extent),
+                Err(error) => {
+                    self.ranges = &[];
+                    return Some(Err(error));
+                }
+            }
+        }
     }
 }
 

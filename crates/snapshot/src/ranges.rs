@@ -29,7 +29,20 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        // Most additions come in order and touch the last one.
+        // Most additions come in order; those take no room but their own.
+        if self.pending.is_empty() {
+            match self.ranges.last_mut() {
+                Some(last) if range.start < last.start => {}
+                Some(last) if range.start <= last.end => {
+                    last.end = last.end.max(range.end);
+                    return;
+                }
+                _ => {
+                    self.ranges.push(range);
+                    return;
+                }
+            }
+        }
         if let Some(last) = self.pending.last_mut()
             && last.start <= range.start
             && range.start <= last.end
@@ -48,6 +61,18 @@ impl RangeSet {
         for range in other.ranges.iter().chain(&other.pending) {
             self.insert(*range);
         }
+    }
+
+    /// How many ranges it has at most; fewer where some of them will be merged.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ranges.len() + self.pending.len()
+    }
+
+    /// Whether no address is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Merges what waits, so that [`RangeSet::as_slice`] shows all.

@@ -1,6 +1,6 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
-use dotdump_format::{Error, VirtRange};
+use dotdump_format::Error;
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
@@ -13,6 +13,7 @@ use crate::request::Request;
 use crate::select::{ImageMemory, Selection, select, select_again, trim_to};
 use crate::shortfall::{Shortfall, Shortfalls};
 use crate::sink::Sink;
+use crate::words::Words;
 
 /// Why no dump was planned.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +155,8 @@ impl<'a, 'r> Draft<'a, 'r> {
         if self.again.is_some() || told.as_slice().len() == self.shortfalls.as_slice().len() {
             return Ok((planned, told));
         }
+        // With very many ranges a plan is large: not two at once.
+        drop(planned);
         // Laying it out found more that is missing: the manifest has to say so as well.
         if let Some(manifest) = &mut ingredients.manifest {
             manifest.absent = told.as_slice().to_vec();
@@ -199,7 +202,8 @@ impl<'a, 'r> Draft<'a, 'r> {
             return Ok(again.clone());
         }
         let ranges = self.selection.union().into_vec();
-        let spans = |ranges: Vec<VirtRange>| ranges.into_iter().map(Span::of).collect();
+        let size = Words::of(self.snapshot).size;
+        let areas = || self.filter.iter().flat_map(StackFilter::areas);
         Ok(Manifest {
             schema: SCHEMA,
             tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -207,13 +211,18 @@ impl<'a, 'r> Draft<'a, 'r> {
             source: SourceIdentity::of(self.snapshot)?,
             left_out: Vec::new(),
             absent: shortfalls.as_slice().to_vec(),
-            erased: self
-                .filter
-                .iter()
-                .flat_map(StackFilter::areas)
+            erased: areas().map(|area| Span::of(area.range)).collect(),
+            erased_32: areas()
+                .filter(|area| area.words.size < size)
                 .map(|area| Span::of(area.range))
                 .collect(),
-            from_images: spans(self.memory.taken(&ranges)?.into_vec()),
+            from_images: self
+                .memory
+                .taken(&ranges)?
+                .into_vec()
+                .into_iter()
+                .map(Span::of)
+                .collect(),
             checksums: Checksums {
                 offset: hex16(0),
                 block: BLOCK,

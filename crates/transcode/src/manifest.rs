@@ -40,6 +40,9 @@ pub struct Manifest {
     pub absent: Vec<Shortfall>,
     /// Memory in which words were erased.
     pub erased: Vec<Span>,
+    /// The part of it whose words have 32 bits although the process has 64: that of WOW64's 32-bit side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub erased_32: Vec<Span>,
     /// Code that comes from files of the modules' images and not from the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from_images: Vec<Span>,

@@ -6,15 +6,17 @@ use dotdump_format::Finding;
 use dotdump_format::minidump::codeview::CodeView;
 use dotdump_format::minidump::context::Context;
 use dotdump_format::minidump::handle_data::Handle;
-use dotdump_format::minidump::name::Name;
 use dotdump_format::minidump::thread_info_list::ThreadInfo;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModule;
 use dotdump_format::minidump::{Minidump, Stream};
-use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
+use dotdump_snapshot::{Blob, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
 use serde::{Serialize, Serializer};
 
 use super::names;
 use super::opened::{Opened, Registers};
+
+/// The bytes of a CodeView record that tell its id.
+const HEAD: usize = 64;
 
 /// A number in hexadecimal with `0x`.
 #[derive(Clone, Copy)]
@@ -143,7 +145,7 @@ impl ThreadRow {
         let stack = thread.stack();
         Self {
             id,
-            name: opened.thread_name(id).and_then(|name| opened.repeated(name)),
+            name: opened.shared(opened.thread_name(id)),
             suspend_count: record.suspend_count.get(),
             priority_class: record.priority_class.get(),
             priority: record.priority.get(),
@@ -205,15 +207,23 @@ pub(super) struct ModuleRow {
     product_version: Option<String>,
 }
 
-/// The CodeView record of a module.
-pub(super) fn code_view(opened: &Opened<'_>, module: &ModuleSnapshot) -> Option<CodeView> {
+/// The CodeView record of a module, of which the first `limit` bytes are looked at.
+fn code_view(opened: &Opened<'_>, module: &ModuleSnapshot, limit: usize) -> Option<CodeView> {
     let blob = module.cv_record.as_ref()?;
     let bytes = opened.keep(opened.snapshot.bytes(blob), "ModuleList.CvRecord")?;
-    Some(CodeView::parse(&bytes, opened.snapshot.endian()))
+    Some(CodeView::parse(
+        &bytes[..limit.min(bytes.len())],
+        opened.snapshot.endian(),
+    ))
+}
+
+/// Which debug information belongs to a module. It stands at the start of the record.
+pub(super) fn module_id(opened: &Opened<'_>, module: &ModuleSnapshot) -> Option<String> {
+    debug_id(&code_view(opened, module, HEAD)?)
 }
 
 /// The id of a module's debug information. Breakpad writes zeros for files without one, and they name nothing.
-pub(super) fn debug_id(view: &CodeView) -> Option<String> {
+fn debug_id(view: &CodeView) -> Option<String> {
     view.debug_id().filter(|id| id.bytes().any(|digit| digit != b'0'))
 }
 
@@ -230,8 +240,17 @@ fn dotted(parts: [u16; 4]) -> String {
 impl ModuleRow {
     pub(super) fn of(opened: &Opened<'_>, module: &ModuleSnapshot) -> Self {
         let record = &module.record;
-        let view = code_view(opened, module);
-        let name = module.name.as_ref().map(|_| module.name_text());
+        // Many modules can point to one long record or name, which are then not looked at over and over.
+        let record_size = module.cv_record.as_ref().map_or(0, Blob::size);
+        let record_size = usize::try_from(record_size).unwrap_or(usize::MAX);
+        let whole = opened.repeated(record_size, || code_view(opened, module, record_size));
+        let view = whole.flatten();
+        let id = match &view {
+            Some(view) => debug_id(view),
+            None => module_id(opened, module),
+        };
+        let units = module.name.as_ref().map(Vec::len);
+        let name = units.and_then(|units| opened.repeated(units * 2, || module.name_text()));
         let debug_file = match &view {
             // The symbols of an ELF module are stored under its own name.
             Some(CodeView::ElfBuildId(_)) => name.clone(),
@@ -247,16 +266,15 @@ impl ModuleRow {
             halves(info.product_version_ls.get()),
         );
         Self {
-            name: name.and_then(|name| opened.repeated(name)),
+            name,
             base: Hex(record.base_of_image.get()),
             size,
             timestamp,
             checksum: record.check_sum.get(),
-            debug_id: view.as_ref().and_then(debug_id),
-            debug_file: debug_file.and_then(|file| opened.repeated(file)),
+            debug_id: id,
+            debug_file,
             code_id: match view.as_ref().and_then(CodeView::code_id) {
-                // A build id is as long as the writer likes.
-                Some(id) => opened.repeated(id),
+                Some(id) => Some(id),
                 None => (windows && timestamp != 0).then(|| format!("{timestamp:08X}{size:x}")),
             },
             version: file_version(module),
@@ -279,7 +297,7 @@ impl UnloadedRow {
     pub(super) fn of(opened: &Opened<'_>, module: &UnloadedModule) -> Self {
         let record = &module.record;
         Self {
-            name: shared(opened, module.name.as_ref()),
+            name: opened.shared(module.name.as_ref()),
             base: Hex(record.base_of_image.get()),
             size: record.size_of_image.get(),
             timestamp: record.time_date_stamp.get(),
@@ -306,19 +324,14 @@ impl HandleRow {
         let record = &handle.record;
         Self {
             handle: Hex(record.handle.get()),
-            type_name: shared(opened, handle.type_name.as_ref()),
-            name: shared(opened, handle.object_name.as_ref()),
+            type_name: opened.shared(handle.type_name.as_ref()),
+            name: opened.shared(handle.object_name.as_ref()),
             attributes: Hex(record.attributes.get().into()),
             granted_access: Hex(record.granted_access.get().into()),
             handle_count: record.handle_count.get(),
             pointer_count: record.pointer_count.get(),
         }
     }
-}
-
-/// A name that other entries may have, too.
-fn shared(opened: &Opened<'_>, name: Option<&Name>) -> Option<String> {
-    opened.repeated(name?.text())
 }
 
 /// The streams of a dump.

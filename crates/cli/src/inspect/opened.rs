@@ -135,12 +135,13 @@ impl<'a> Opened<'a> {
         self.findings.borrow()
     }
 
-    /// A name that may be a repetition; `None` beyond [`MAX_REPEATED_TEXT`].
-    pub(super) fn repeated(&self, text: String) -> Option<String> {
+    /// Text of about `size` bytes that may be a repetition; `None` beyond [`MAX_REPEATED_TEXT`], where it is not even
+    /// made.
+    pub(super) fn repeated<T>(&self, size: usize, text: impl FnOnce() -> T) -> Option<T> {
         let left = self.text_left.get();
-        if let Some(rest) = left.checked_sub(text.len()) {
+        if let Some(rest) = left.checked_sub(size) {
             self.text_left.set(rest);
-            return Some(text);
+            return Some(text());
         }
         if left > 0 {
             self.text_left.set(0);
@@ -150,13 +151,22 @@ impl<'a> Opened<'a> {
         None
     }
 
+    /// A name that other records may have, too.
+    pub(super) fn shared(&self, name: Option<&Name>) -> Option<String> {
+        let name = name?;
+        self.repeated(name.units().len() * 2, || name.text())
+    }
+
     /// The name of a thread.
-    pub(super) fn thread_name(&self, id: u32) -> Option<String> {
-        self.thread_names.get(&id).map(Name::text)
+    pub(super) fn thread_name(&self, id: u32) -> Option<&Name> {
+        self.thread_names.get(&id)
     }
 
     /// How many bytes of a thread's stack are there; `None` where finding out takes too long.
     pub(super) fn stack_bytes(&self, stack: VirtRange) -> Option<u64> {
+        if self.steps_left.get() == 0 {
+            return None;
+        }
         let mut bytes = 0;
         for extent in self.snapshot.memory().extents(stack) {
             match self.steps_left.get().checked_sub(1) {

@@ -22,7 +22,7 @@ use indicatif::HumanBytes;
 
 use super::exceptions;
 use super::json::address_mask;
-use super::model::{code_view, debug_id, file_version};
+use super::model::{file_version, module_id};
 use super::names::{self, file_name};
 use super::opened::Opened;
 use super::streams::comment;
@@ -222,7 +222,7 @@ fn exception(opened: &Opened<'_>, crashed_at: Option<u64>, lines: &mut Lines) {
     lines.labelled("exception", &text);
     let id = record.thread_id.get();
     let mut text = format!("thread {id}");
-    if let Some(name) = opened.thread_name(id).filter(|name| !name.is_empty()) {
+    if let Some(name) = opened.thread_name(id).map(Name::text).filter(|name| !name.is_empty()) {
         let _ = write!(text, " \"{}\"", cut(&name, 20));
     }
     if let Some(address) = crashed_at {
@@ -253,7 +253,10 @@ fn threads(opened: &Opened<'_>, room: usize, lines: &mut Lines) -> bool {
         .iter()
         .map(|thread| {
             cut(
-                &opened.thread_name(thread.record.thread_id.get()).unwrap_or_default(),
+                &opened
+                    .thread_name(thread.record.thread_id.get())
+                    .map(Name::text)
+                    .unwrap_or_default(),
                 16,
             )
         })
@@ -314,7 +317,7 @@ fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mu
     let crashed = crashed_at.and_then(|address| opened.module_at(address));
     let rank = |index: usize, module: &ModuleSnapshot| {
         let is_crashed = crashed.is_some_and(|crashed| std::ptr::eq(crashed, module));
-        let has_id = || code_view(opened, module).is_some_and(|view| debug_id(&view).is_some());
+        let has_id = || module_id(opened, module).is_some();
         match index {
             0 => 0,
             _ if is_crashed => 1,
@@ -340,7 +343,7 @@ fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mu
     let version = |module| file_version(module).unwrap_or_default();
     let versions = shown.iter().map(|module| version(module).len()).max().unwrap_or(0);
     for module in shown {
-        let id = code_view(opened, module).as_ref().and_then(debug_id);
+        let id = module_id(opened, module);
         let text = format!(
             "     {:#018x} {:<widest$}  {:<versions$}  {}",
             module.record.base_of_image.get(),
@@ -393,9 +396,18 @@ fn handles(opened: &Opened<'_>, lines: &mut Lines) {
     let Some(data) = opened.get::<HandleData>() else {
         return;
     };
-    let mut types = BTreeMap::new();
+    // Handles of one type share its name: each is looked at once, however long it is.
+    let mut shared = BTreeMap::new();
     for handle in &data.handles {
-        *types.entry(handle.type_name.as_ref()).or_insert(0_usize) += 1;
+        let name = handle.type_name.as_ref();
+        shared
+            .entry(name.map(|name| name.units().as_ptr()))
+            .or_insert((name, 0_usize))
+            .1 += 1;
+    }
+    let mut types = BTreeMap::new();
+    for (name, count) in shared.into_values() {
+        *types.entry(name).or_insert(0_usize) += count;
     }
     let mut types: Vec<_> = types.into_iter().collect();
     // The sort is stable: equal counts stay in the order of their names.

@@ -8,13 +8,16 @@ use dotdump_format::layout::Layout;
 use dotdump_format::minidump::crashpad_info::CrashpadInfo;
 use dotdump_format::minidump::function_table::FunctionTables;
 use dotdump_format::minidump::handle_data::HandleData;
+use dotdump_format::minidump::handle_operation_list::HandleOperationList;
 use dotdump_format::minidump::linux_auxv::WordSize;
 use dotdump_format::minidump::linux_dso_debug::LinuxDsoDebug;
 use dotdump_format::minidump::memory_info_list::{self, MemoryInfo, MemoryInfoList};
 use dotdump_format::minidump::module_list::{self, ModuleList, OwnedModule};
 use dotdump_format::minidump::mozilla::{MozMacosBootargs, MozMacosCrashInfo};
 use dotdump_format::minidump::system_info::ProcessorArchitecture;
+use dotdump_format::minidump::thread_info_list::ThreadInfoList;
 use dotdump_format::minidump::thread_names::ThreadNames;
+use dotdump_format::minidump::token::TokenList;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModuleList;
 use dotdump_format::minidump::{
     LocationDescriptor, Minidump, Stream, StreamContent, StreamType, WriteStream, read_string_units,
@@ -54,6 +57,10 @@ pub(super) fn content<'a>(
             Ok(Content::Typed(Box::new(LinuxDsoDebug::read(stream, word, findings)?)))
         }
         StreamType::WINE_HOST_MODULE_LIST => Ok(Content::Typed(Box::new(host_modules(dump, stream, findings)?))),
+        // What these hold has no file offsets, but a list whose head makes no sense is of no use to a reader.
+        StreamType::THREAD_INFO_LIST => typed::<ThreadInfoList<'_>>(stream, findings),
+        StreamType::HANDLE_OPERATION_LIST => typed::<HandleOperationList<'_>>(stream, findings),
+        StreamType::TOKEN => typed::<TokenList<'_>>(stream, findings),
         // Readers want the exact size, so a list that has another one is written anew.
         StreamType::MEMORY_INFO_LIST => {
             let list = MemoryInfoList::read(stream, findings)?;

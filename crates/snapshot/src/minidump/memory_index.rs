@@ -1,6 +1,6 @@
 //! Finding the bytes of an address in a minidump.
 //!
-//! Windows writes its memory lists sorted; then the file's own table is searched, with one mark kept for every 256
+//! Windows writes its memory lists sorted; then the file's own table is searched, with one mark kept for every 64
 //! entries. A list that is not sorted, or whose ranges overlap, is put in order in memory.
 
 use std::iter::Peekable;
@@ -11,8 +11,8 @@ use dotdump_format::{Error, FileOffset, Findings, ReadAt, Table, VirtAddr, VirtR
 
 use crate::memory::{Extent, Memory};
 
-/// Entries from one mark to the next.
-const MARK_EVERY: u64 = 256;
+/// Entries from one mark to the next: the 1 KiB that a scan of a table reads first.
+const MARK_EVERY: u64 = 64;
 
 /// The most ranges that are put in order in memory.
 const MAX_UNSORTED: u64 = 1 << 18;
@@ -65,6 +65,7 @@ pub(super) struct MemoryIndex<'a> {
 impl Limits {
     /// The memory that a descriptor gives: within the file and the address space. The second value tells how many
     /// bytes it claims beyond the file.
+    #[inline]
     fn extent(&self, start: u64, size: u64, data: FileOffset) -> (Extent, u64) {
         let start = VirtAddr(start & self.address_mask);
         let room = self.file.saturating_sub(data.0);
@@ -91,17 +92,80 @@ impl<'a> Descriptors<'a> {
 
     /// The extents of the entries from `first` on, the first one's data starting at `data` (Memory64List).
     fn extents(self, first: u64, data: FileOffset, limits: Limits) -> Extents<'a> {
-        let source = match self {
+        let rows = match self {
             Self::List(table) => Rows::List(table.range(first, table.len())),
             Self::List64(list) => Rows::List64(list.ranges.range(first, list.ranges.len())),
         };
         Extents {
-            rows: source,
+            rows,
+            walk: Walk::new(data, limits),
+        }
+    }
+
+    /// Calls `each` with the extents of all entries. What the file lacks of them is in the result.
+    fn for_each(self, limits: Limits, mut each: impl FnMut(Extent)) -> Result<Walk, Error> {
+        let mut walk = Walk::new(self.base(), limits);
+        match self {
+            Self::List(table) => table.for_each(|row| each(walk.in_list(row)))?,
+            Self::List64(list) => list.ranges.for_each(|row| each(walk.in_list64(row)))?,
+        }
+        Ok(walk)
+    }
+
+    /// Where the data of the first entry starts (Memory64List).
+    fn base(&self) -> FileOffset {
+        match self {
+            Self::List(_) => FileOffset(0),
+            Self::List64(list) => list.base,
+        }
+    }
+}
+
+/// What is carried from entry to entry on a walk over descriptors.
+struct Walk {
+    data: FileOffset,
+    limits: Limits,
+    missing: u64,
+    first_missing: Option<VirtAddr>,
+}
+
+impl Walk {
+    const fn new(data: FileOffset, limits: Limits) -> Self {
+        Self {
             data,
             limits,
             missing: 0,
             first_missing: None,
         }
+    }
+
+    #[inline]
+    fn in_list(&mut self, row: &MemoryDescriptor) -> Extent {
+        let (start, memory) = (row.start_of_memory_range.get(), row.memory);
+        // An RVA of 0 is the header: the range is known, its bytes are not there.
+        let size = if memory.rva.get() == 0 {
+            0
+        } else {
+            u64::from(memory.data_size.get())
+        };
+        self.extent(start, size, FileOffset(u64::from(memory.rva.get())))
+    }
+
+    #[inline]
+    fn in_list64(&mut self, row: &MemoryDescriptor64) -> Extent {
+        let (start, size, data) = (row.start_of_memory_range.get(), row.data_size.get(), self.data);
+        self.data = data.saturating_add(size);
+        self.extent(start, size, data)
+    }
+
+    #[inline]
+    fn extent(&mut self, start: u64, size: u64, data: FileOffset) -> Extent {
+        let (extent, missing) = self.limits.extent(start, size, data);
+        if missing > 0 {
+            self.missing = self.missing.saturating_add(missing);
+            self.first_missing.get_or_insert(extent.range.end);
+        }
+        extent
     }
 }
 
@@ -110,49 +174,21 @@ enum Rows<'a> {
     List64(dotdump_format::table::TableIter<'a, MemoryDescriptor64>),
 }
 
-/// Walks descriptors in file order. Empty ranges are left out by the callers, so that the count of steps is the count
-/// of entries.
+/// Walks descriptors in file order. Empty ranges are left out by the callers.
 struct Extents<'a> {
     rows: Rows<'a>,
-    data: FileOffset,
-    limits: Limits,
-    missing: u64,
-    first_missing: Option<VirtAddr>,
+    walk: Walk,
 }
 
 impl Iterator for Extents<'_> {
     type Item = Result<Extent, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (start, size, data) = match &mut self.rows {
-            Rows::List(rows) => match rows.next()? {
-                Ok(row) => {
-                    let (start, memory) = (row.start_of_memory_range.get(), row.memory);
-                    // An RVA of 0 is the header: the range is known, its bytes are not there.
-                    let size = if memory.rva.get() == 0 {
-                        0
-                    } else {
-                        u64::from(memory.data_size.get())
-                    };
-                    (start, size, FileOffset(u64::from(memory.rva.get())))
-                }
-                Err(error) => return Some(Err(error)),
-            },
-            Rows::List64(rows) => match rows.next()? {
-                Ok(row) => {
-                    let (start, size, data) = (row.start_of_memory_range.get(), row.data_size.get(), self.data);
-                    self.data = data.saturating_add(size);
-                    (start, size, data)
-                }
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        let (extent, missing) = self.limits.extent(start, size, data);
-        if missing > 0 {
-            self.missing = self.missing.saturating_add(missing);
-            self.first_missing.get_or_insert(extent.range.end);
+        match &mut self.rows {
+            Rows::List(rows) => Some(rows.next()?.map(|row| self.walk.in_list(&row))),
+            Rows::List64(rows) => Some(rows.next()?.map(|row| self.walk.in_list64(&row))),
         }
-        Some(Ok(extent))
     }
 }
 
@@ -164,15 +200,9 @@ impl<'a> Layer<'a> {
         index: &mut MemoryIndex<'a>,
         findings: &mut Findings,
     ) -> Result<Self, Error> {
-        let base = match descriptors {
-            Descriptors::List(_) => FileOffset(0),
-            Descriptors::List64(list) => list.base,
-        };
         let (mut marks, mut end, mut sorted) = (Vec::new(), VirtAddr(0), true);
-        let mut extents = descriptors.extents(0, base, limits);
         let mut entry = 0_u64;
-        for extent in extents.by_ref() {
-            let Extent { range, offset } = extent?;
+        let walk = descriptors.for_each(limits, |Extent { range, offset }| {
             if entry.is_multiple_of(MARK_EVERY) {
                 // An empty entry stands between its neighbours, whatever address it names.
                 let start = if range.is_empty() { end } else { range.start };
@@ -186,9 +216,9 @@ impl<'a> Layer<'a> {
             if !range.is_empty() {
                 end = range.end;
             }
-        }
-        index.missing = index.missing.saturating_add(extents.missing);
-        index.first_missing = index.first_missing.or(extents.first_missing);
+        })?;
+        index.missing = index.missing.saturating_add(walk.missing);
+        index.first_missing = index.first_missing.or(walk.first_missing);
         if sorted {
             return Ok(Self::Sorted {
                 descriptors,
@@ -196,6 +226,7 @@ impl<'a> Layer<'a> {
                 limits,
             });
         }
+        let base = descriptors.base();
         if entry > MAX_UNSORTED {
             let what = if base.0 == 0 { "MemoryList" } else { "Memory64List" };
             let message = format!("{entry} ranges in no order; only the first {MAX_UNSORTED} are used");
@@ -213,7 +244,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The layer's extents from the first one that ends after `from`.
-    fn extents_from(&self, from: VirtAddr) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
+    fn extents_from(&self, from: VirtAddr) -> LayerExtents<'_> {
         match self {
             Self::Sorted {
                 descriptors,
@@ -224,19 +255,38 @@ impl<'a> Layer<'a> {
                 let mark = marks.partition_point(|mark| mark.start <= from).saturating_sub(1);
                 let first = mark as u64 * MARK_EVERY;
                 let data = marks.get(mark).map_or(FileOffset(0), |mark| mark.data);
-                if first >= descriptors.len() {
-                    return Box::new(std::iter::empty());
+                LayerExtents::Sorted {
+                    extents: descriptors.extents(first, data, *limits),
+                    from,
                 }
-                Box::new(descriptors.extents(first, data, *limits).skip_while(move |extent| {
-                    extent
-                        .as_ref()
-                        .is_ok_and(|extent| extent.range.is_empty() || extent.range.end <= from)
-                }))
             }
             Self::Ordered(extents) => {
                 let first = extents.partition_point(|extent| extent.range.end <= from);
-                Box::new(extents[first..].iter().copied().map(Ok))
+                LayerExtents::Ordered(extents[first..].iter())
             }
+        }
+    }
+}
+
+/// The extents of a layer, without empty ones.
+enum LayerExtents<'a> {
+    Sorted { extents: Extents<'a>, from: VirtAddr },
+    Ordered(std::slice::Iter<'a, Extent>),
+}
+
+impl Iterator for LayerExtents<'_> {
+    type Item = Result<Extent, Error>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Sorted { extents, from } => loop {
+                match extents.next()? {
+                    Ok(extent) if extent.range.is_empty() || extent.range.end <= *from => {}
+                    other => return Some(other),
+                }
+            },
+            Self::Ordered(extents) => extents.next().copied().map(Ok),
         }
     }
 }
@@ -396,31 +446,25 @@ impl Memory for MemoryIndex<'_> {
 }
 
 /// The extents of one layer, cut to a range.
-struct Clipped<I> {
-    extents: I,
+struct Clipped<'a> {
+    extents: LayerExtents<'a>,
     within: VirtRange,
 }
 
-impl<I: Iterator<Item = Result<Extent, Error>>> Iterator for Clipped<I> {
+impl Iterator for Clipped<'_> {
     type Item = Result<Extent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.extents.next()? {
-                Ok(extent) if extent.range.is_empty() => {}
-                Ok(extent) => return extent.clip(self.within).map(Ok),
-                Err(error) => return Some(Err(error)),
-            }
+        match self.extents.next()? {
+            Ok(extent) => extent.clip(self.within).map(Ok),
+            error @ Err(_) => Some(error),
         }
     }
 }
 
-/// The extents of one layer, in ascending order.
-type ExtentIter<'a> = Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>;
-
 /// Several layers over each other: the first one that has an address gives it.
 struct Overlay<'a> {
-    heads: Vec<Peekable<ExtentIter<'a>>>,
+    heads: Vec<Peekable<LayerExtents<'a>>>,
     at: VirtAddr,
     end: VirtAddr,
 }
@@ -432,7 +476,7 @@ impl Iterator for Overlay<'_> {
         let mut best: Option<(VirtAddr, usize)> = None;
         for (layer, head) in self.heads.iter_mut().enumerate() {
             while let Some(Ok(extent)) = head.peek()
-                && (extent.range.is_empty() || extent.range.end <= self.at)
+                && extent.range.end <= self.at
             {
                 head.next();
             }

@@ -34,11 +34,11 @@ impl<'a> RegionMap<'a> {
         };
         let mut end = VirtAddr(0);
         let mut sorted = true;
-        for info in &list.regions {
-            let range = region_of(&info?, mask).range;
+        list.regions.for_each(|info| {
+            let range = region_of(info, mask).range;
             sorted &= range.start >= end;
             end = end.max(range.end);
-        }
+        })?;
         if list.regions.is_empty() {
             return Ok(Self::Unknown);
         }

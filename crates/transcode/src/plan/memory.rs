@@ -5,7 +5,8 @@ use dotdump_format::minidump::memory_list::{self, MemoryDescriptor};
 use dotdump_format::minidump::memory64_list::{Memory64ListHeader, MemoryDescriptor64};
 use dotdump_format::minidump::{DirectoryEntry, LocationDescriptor, MiniDumpType, StreamType};
 use dotdump_format::{Error, FileOffset, Record, VirtRange};
-use dotdump_snapshot::{Memory, ProcessSnapshot};
+use dotdump_snapshot::memory::extents_in;
+use dotdump_snapshot::{Extent, Memory, ProcessSnapshot};
 
 use crate::filter::StackFilter;
 use crate::options::MiniOptions;
@@ -50,7 +51,7 @@ impl MemoryLayout {
         let chosen = selection.union().into_vec();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, memory, &chosen, full)?
+            as_in_source(snapshot, memory, chosen, full)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
             chosen
@@ -173,6 +174,8 @@ impl PlacedMemory {
             layout.fill_record(self.room, 0, &head);
             at = Memory64ListHeader::SIZE;
         }
+        // One walk over the source for all ranges: its extents come in the order of the ranges that they lie in.
+        let mut extents = extents_in(memory, &self.ranges).peekable();
         for range in &self.ranges {
             let offset = layout.end();
             if self.is_64 {
@@ -190,38 +193,36 @@ impl PlacedMemory {
                 layout.fill_record(self.room, at, &record);
             }
             at += MemoryDescriptor::SIZE;
-            push_range(layout, memory, *range, filter)?;
+            let is_filtered = filter.is_some_and(|filter| filter.touches(*range));
+            if is_filtered {
+                layout.push(Piece::Filtered {
+                    address: range.start,
+                    size: range.size(),
+                });
+            }
+            while let Some(extent) =
+                extents.next_if(|extent| extent.as_ref().map_or(true, |extent| extent.range.start < range.end))
+            {
+                let extent = extent?;
+                if !is_filtered {
+                    push_extent(layout, &extent);
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// Adds the bytes of a range: runs of the source's file where they stay as they are, else by address.
-fn push_range(
-    layout: &mut Layout,
-    memory: &dyn Memory,
-    range: VirtRange,
-    filter: Option<&StackFilter>,
-) -> Result<(), Error> {
-    if filter.is_some_and(|filter| filter.touches(range)) {
-        layout.push(Piece::Filtered {
-            address: range.start,
-            size: range.size(),
-        });
-        return Ok(());
-    }
-    for extent in memory.extents(range) {
-        let extent = extent?;
-        let size = extent.range.size();
-        layout.push(match extent.offset {
-            Some(offset) => Piece::CopyFrom { offset, size },
-            None => Piece::Read {
-                address: extent.range.start,
-                size,
-            },
-        });
-    }
-    Ok(())
+/// Adds the bytes of an extent: a run of the source's file where it is one, else by address.
+fn push_extent(layout: &mut Layout, extent: &Extent) {
+    let size = extent.range.size();
+    layout.push(match extent.offset {
+        Some(offset) => Piece::CopyFrom { offset, size },
+        None => Piece::Read {
+            address: extent.range.start,
+            size,
+        },
+    });
 }
 
 /// Joins ranges whose gap is small and in the source.
@@ -265,35 +266,33 @@ fn split(ranges: Vec<VirtRange>) -> Vec<VirtRange> {
 fn as_in_source(
     snapshot: &dyn ProcessSnapshot,
     memory: &dyn Memory,
-    chosen: &[VirtRange],
+    chosen: Vec<VirtRange>,
     full: bool,
 ) -> Result<Vec<VirtRange>, Error> {
     // Only ranges of full dumps begin with regions: others keep their borders however often they are converted.
     let mut regions = snapshot.regions().take_while(|_| full).peekable();
-    let mut result = Vec::new();
-    for range in chosen {
-        for extent in memory.extents(*range) {
-            let mut rest = extent?.range;
-            while let Some(Ok(region)) = regions.peek() {
-                if region.range.end > rest.start && region.range.start > rest.start {
-                    if region.range.start >= rest.end {
-                        break;
-                    }
-                    result.push(VirtRange::new(rest.start, region.range.start));
-                    rest.start = region.range.start;
-                } else if region.range.end >= rest.end {
+    let mut result = Vec::with_capacity(chosen.len());
+    for extent in extents_in(memory, &chosen) {
+        let mut rest = extent?.range;
+        while let Some(Ok(region)) = regions.peek() {
+            if region.range.end > rest.start && region.range.start > rest.start {
+                if region.range.start >= rest.end {
                     break;
-                } else {
-                    regions.next();
                 }
+                result.push(VirtRange::new(rest.start, region.range.start));
+                rest.start = region.range.start;
+            } else if region.range.end >= rest.end {
+                break;
+            } else {
+                regions.next();
             }
-            if let Some(Err(_)) = regions.peek()
-                && let Some(Err(error)) = regions.next()
-            {
-                return Err(error);
-            }
-            result.push(rest);
         }
+        if let Some(Err(_)) = regions.peek()
+            && let Some(Err(error)) = regions.next()
+        {
+            return Err(error);
+        }
+        result.push(rest);
     }
     Ok(result)
 }

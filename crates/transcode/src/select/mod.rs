@@ -21,6 +21,7 @@ use dotdump_format::minidump::MiniDumpType;
 use dotdump_format::minidump::context::xstate::XState;
 use dotdump_format::minidump::context::{self, ContextKind};
 use dotdump_format::{Error, VirtAddr, VirtRange};
+use dotdump_snapshot::memory::extents_in;
 use dotdump_snapshot::{Blob, Memory, ProcessSnapshot, RangeSet};
 
 use self::segments::Segments;
@@ -88,10 +89,8 @@ pub struct Selection {
 impl Selection {
     fn add(&mut self, memory: &dyn Memory, class: MemoryClass, mut wanted: RangeSet) -> Result<(), Error> {
         let mut ranges = RangeSet::new();
-        for range in wanted.as_slice() {
-            for extent in memory.extents(*range) {
-                ranges.insert(extent?.range);
-            }
+        for extent in extents_in(memory, wanted.as_slice()) {
+            ranges.insert(extent?.range);
         }
         ranges.settle();
         let absent = wanted.bytes() - ranges.bytes();
@@ -102,9 +101,16 @@ impl Selection {
     /// The addresses of all classes together.
     #[must_use]
     pub fn union(&self) -> RangeSet {
-        let mut all = RangeSet::new();
-        for class in &self.classes {
-            all.extend(&class.ranges);
+        // The largest class comes first and whole; the others are few in comparison.
+        let sizes = self.classes.iter().map(|class| class.ranges.len());
+        let Some((largest, _)) = sizes.enumerate().max_by_key(|(_, size)| *size) else {
+            return RangeSet::new();
+        };
+        let mut all = self.classes[largest].ranges.clone();
+        for (index, class) in self.classes.iter().enumerate() {
+            if index != largest {
+                all.extend(&class.ranges);
+            }
         }
         all.settle();
         all

@@ -21,6 +21,7 @@
 mod atomic_file;
 mod control;
 mod destination;
+mod early_sync;
 mod gather;
 #[cfg(target_os = "linux")]
 mod in_kernel;

@@ -10,10 +10,10 @@ use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use super::facts::Tally;
 
 /// How many bytes of overlapping ranges are compared. Real dumps have a few stacks that occur twice.
-const MAX_COMPARED: u64 = 256 << 20;
+const MAX_COMPARED: u64 = 64 << 20;
 
 /// How many parts of ranges are looked at for overlaps.
-const MAX_STEPS: u64 = 1 << 20;
+const MAX_STEPS: u64 = 1 << 18;
 
 /// How much is compared at a time.
 const CHUNK: u64 = 64 << 10;

@@ -39,11 +39,17 @@ pub(super) fn compare(
         .flat_map(|manifest| &manifest.from_images)
         .filter_map(Span::range)
         .collect();
+    let narrow: RangeSet = manifest
+        .iter()
+        .flat_map(|manifest| &manifest.erased_32)
+        .filter_map(Span::range)
+        .collect();
     let mut comparison = Comparison {
         dump,
         source,
         word: u64::try_from(Words::of(source).size).unwrap_or(8),
         erased: erased.into_vec(),
+        narrow: narrow.into_vec(),
         from_images: from_images.into_vec(),
         pending: Vec::new(),
         pending_size: 0,
@@ -88,6 +94,8 @@ struct Comparison<'a, 's> {
     word: u64,
     /// Sorted, apart.
     erased: Vec<VirtRange>,
+    /// The part of it with 32-bit words. Sorted, apart.
+    narrow: Vec<VirtRange>,
     /// Code that does not come from the source. Sorted, apart.
     from_images: Vec<VirtRange>,
     /// Runs that follow each other without a gap in both files.
@@ -235,7 +243,11 @@ impl Comparison<'_, '_> {
         let mut at = 0;
         while at < mine.len() {
             let address = start.saturating_add(at as u64);
-            let left = self.word - address.0 % self.word;
+            let is_narrow = dotdump_snapshot::ranges::clipped(&self.narrow, VirtRange::sized(address, 1))
+                .next()
+                .is_some();
+            let word = if is_narrow { 4 } else { self.word };
+            let left = word - address.0 % word;
             let end = mine.len().min(at + usize::try_from(left).unwrap_or(1));
             if mine[at..end] != theirs[at..end] {
                 self.word(address, &mine[at..end], &theirs[at..end]);

@@ -1,0 +1,123 @@
+//! The benchmarks: programs are run whole, next to the ones they are compared with, and what they take is written
+//! into one table.
+
+#[cfg(target_os = "linux")]
+mod dump;
+#[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+mod measure;
+#[cfg(target_os = "linux")]
+mod scenarios;
+#[cfg(target_os = "linux")]
+mod stacks;
+#[cfg(target_os = "linux")]
+mod table;
+
+use std::path::PathBuf;
+
+use crate::run::root;
+
+/// What the task is told.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Small sizes: tells whether everything works, not how fast
+    #[arg(long)]
+    quick: bool,
+    /// Only these scenarios
+    #[arg(long, value_enum)]
+    only: Vec<Scenario>,
+    /// Repeat each measurement this often, and take the median
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// The folder for the dumps: 10 GiB at most, removed at the end
+    #[arg(long, default_value_os_t = root().join("target"))]
+    folder: PathBuf,
+    /// Where the figures go as JSON
+    #[arg(long, default_value_os_t = root().join("target/bench.json"))]
+    json: PathBuf,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scenario {
+    /// Open a dump with very many ranges and list them
+    List,
+    /// `convert -m` out of a large dump
+    Small,
+    /// `convert -ma` beside `cp`
+    Copy,
+    /// The filter `r`
+    Filter,
+    /// `convert` of a dump with very many ranges
+    Ranges,
+}
+
+/// Measures.
+#[cfg(target_os = "linux")]
+pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
+    use crate::run::{cargo, run};
+
+    if cfg!(debug_assertions) {
+        // Parts of the engine are measured in this very program.
+        let mut command = cargo(&["run", "-q", "--release", "-p", "xtask", "--"]);
+        return run(command.args(std::env::args_os().skip(1)));
+    }
+    run(&mut cargo(&["build", "--release", "-p", "dotdump"]))?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "dotdump-snapshot",
+        "--example",
+        "list_ranges",
+    ]))?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--manifest-path",
+        "benches/peers/Cargo.toml",
+    ]))?;
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&arguments.folder)?;
+    let bench = scenarios::Bench {
+        folder: folder.path(),
+        quick: arguments.quick,
+        runs: arguments.runs.max(1),
+    };
+    let mut rows = Vec::new();
+    let wanted = |scenario| arguments.only.is_empty() || arguments.only.contains(&scenario);
+    if wanted(Scenario::List) {
+        bench.list(&mut rows)?;
+    }
+    if wanted(Scenario::Small) {
+        bench.small(&mut rows)?;
+    }
+    if wanted(Scenario::Ranges) {
+        bench.ranges(&mut rows)?;
+    }
+    if wanted(Scenario::Filter) {
+        stacks::filter(&bench, &mut rows)?;
+    }
+    if wanted(Scenario::Copy) {
+        bench.copy(&mut rows)?;
+    }
+    println!("{}", table::markdown(&rows));
+    let machine = machine::describe(folder.path());
+    println!("{machine}");
+    let json = serde_json::json!({
+        "quick": arguments.quick,
+        "runs": bench.runs,
+        "machine": machine,
+        "rows": rows.iter().map(table::Row::to_json).collect::<Vec<_>>(),
+    });
+    std::fs::write(&arguments.json, serde_json::to_string_pretty(&json)? + "\n")?;
+    Ok(())
+}
+
+/// Measures.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn bench(_: &Arguments) -> anyhow::Result<()> {
+    anyhow::bail!("memory and time of programs are measured by means that only Linux has")
+}
