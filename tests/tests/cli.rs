@@ -157,7 +157,7 @@ fn a_comment_is_in_the_dump() {
         return skip("obj2yaml is not installed");
     };
     let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
-    assert!(seen.contains("CommentStream"), "{seen}");
+    assert!(seen.contains("CommentW"), "{seen}");
     let bytes = fs::read(&output).expect("the output");
     let wide: Vec<u8> = "ticket 4711".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);

@@ -132,11 +132,10 @@ fn verify(output: &Path, source: &Path) -> Option<String> {
         "--against".as_ref(),
         source.as_os_str(),
     ]);
-    if verified.stderr.contains("not linked yet") {
-        eprintln!("NOT VERIFIED: {}", verified.stderr.trim());
-        return None;
-    }
-    (verified.code != Some(0)).then(|| format!("verify: {:?}: {}{}", verified.code, verified.text(), verified.stderr))
+    // One of the collection is a header and a directory only: what a source lacks no dump of it can have.
+    let is_sound = run(&["verify".as_ref(), source.as_os_str()]).code == Some(0);
+    let proved = verified.code == Some(0) || !is_sound && verified.text().contains("the same as in");
+    (!proved).then(|| format!("verify: {:?}: {}{}", verified.code, verified.text(), verified.stderr))
 }
 
 #[test]

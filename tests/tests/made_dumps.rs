@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dotdump_tests::minidump::Dump;
 use dotdump_tests::parallel::{each, fail_with};
 use dotdump_tests::places::{self, dumps_in, name_of};
 use dotdump_tests::program::{convert, run};
@@ -56,7 +57,15 @@ fn check(dumps: &[PathBuf], outputs: &Path) {
         }
         let mut problems = validators::objections(answers, &validators::ask_all(&output).expect("validators"));
         if let (Some(walk), Some(Ok(after))) = (walk, stackwalk::walk(&output)) {
-            problems.extend(stackwalk::difference(walk, &stackwalk::essence(&after)));
+            let mut after = stackwalk::essence(&after);
+            // LLDB writes an exception for each thread. A dump can have one: we keep the first, as WinDbg reads it, and
+            // minidump-stackwalk takes the last.
+            if has_several_exceptions(dump) {
+                for name in ["crash", "crashing_thread"] {
+                    after[name] = walk[name].clone();
+                }
+            }
+            problems.extend(stackwalk::difference(walk, &after));
         }
         let verified = run(&[
             "verify".as_ref(),
@@ -64,7 +73,9 @@ fn check(dumps: &[PathBuf], outputs: &Path) {
             "--against".as_ref(),
             dump.as_os_str(),
         ]);
-        if verified.code != Some(0) {
+        // LLDB's contexts lack the vector registers at their end: what is unsound in the source stays so.
+        let is_sound = run(&["verify".as_ref(), dump.as_os_str()]).code == Some(0);
+        if verified.code != Some(0) && (is_sound || !verified.text().contains("the same as in")) {
             problems.push(format!("verify: {}{}", verified.text(), verified.stderr));
         }
         problems
@@ -73,6 +84,11 @@ fn check(dumps: &[PathBuf], outputs: &Path) {
             .collect()
     });
     fail_with(&problems.concat());
+}
+
+fn has_several_exceptions(dump: &Path) -> bool {
+    let streams = Dump::open(dump).streams;
+    streams.iter().filter(|(kind, ..)| *kind == 6).count() > 1
 }
 
 #[test]

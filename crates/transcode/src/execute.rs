@@ -15,6 +15,9 @@ const CHUNK: usize = 1 << 20;
 /// Runs of the source from this size on are copied by the operating system while their checksum is taken beside.
 const LONG_RUN: u64 = 1 << 20;
 
+/// How much of a long run is copied and summed before the next part of it, in bytes: a signal ends the work within that.
+const STAGE: u64 = 256 << 20;
+
 /// Why a plan could not be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,14 +121,22 @@ impl Writer<'_> {
             dotdump_snapshot::file::read_exact(file, offset, &mut buffer)?;
             return self.bytes(&buffer);
         }
-        std::thread::scope(|scope| {
-            let checksums = scope.spawn(move || sums.update_from(file, offset, size));
-            self.sink.copy_from(file, offset.0, size)?;
-            checksums
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok(())
-        })
+        // In stages: neither thread hears of what stops the other before the end of one.
+        let mut done = 0;
+        while done < size {
+            let (at, stage) = (offset.saturating_add(done), STAGE.min(size - done));
+            let sums = &mut *sums;
+            std::thread::scope(|scope| {
+                let checksums = scope.spawn(move || sums.update_from(file, at, stage));
+                self.sink.copy_from(file, at.0, stage)?;
+                checksums
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                Ok::<(), WriteError>(())
+            })?;
+            done += stage;
+        }
+        Ok(())
     }
 
     fn memory(&mut self, address: VirtAddr, size: u64, filter: Option<&StackFilter>) -> Result<(), WriteError> {
