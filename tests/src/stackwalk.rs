@@ -73,7 +73,7 @@ fn strip(value: Option<&mut Value>, names: &[&str]) {
     }
 }
 
-/// The last part of a path of any system, wherever a frame names its module.
+/// The first place at which two reports differ, with what it was and what it became; `None` where they are the same.
 #[must_use]
 pub fn difference(source: &Value, output: &Value) -> Option<String> {
     first_difference("", source, output)

@@ -37,7 +37,7 @@ pub struct Report {
 pub struct Written {
     /// The size of the file in bytes.
     pub size: u64,
-    /// `MINIDUMP_TYPE` bits of the header, by name.
+    /// `MINIDUMP_TYPE` bits of the header, by the names of the Windows headers.
     pub flags: Vec<String>,
     /// Its streams.
     pub streams: Vec<StreamReport>,
@@ -146,7 +146,7 @@ impl Written {
         });
         Self {
             size: planned.plan.size,
-            flags: planned.flags.iter_names().map(|(name, _)| name.to_owned()).collect(),
+            flags: planned.flags.names(),
             streams: streams.collect(),
             threads: snapshot.threads().len() as u64,
             modules: snapshot.modules().len() as u64,

@@ -19,7 +19,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::model::{ContextRow, Each, FindingRow, HandleRow, Hex, ModuleRow, Text, ThreadInfoRow, ThreadRow};
 use super::model::{UnloadedRow, streams};
 use super::opened::Opened;
-use super::{exceptions, names, streams as small};
+use super::{exceptions, streams as small};
 
 /// The version of the document. It changes when a key changes its meaning, not when one is added.
 const SCHEMA: u32 = 1;
@@ -114,7 +114,7 @@ impl Document<'_, '_> {
         };
         map.serialize_entry("endian", endian)?;
         map.serialize_entry("version_word", &Hex((header.version.get() >> 16).into()))?;
-        map.serialize_entry("flags", &names::flags(dump.flags()))?;
+        map.serialize_entry("flags", &dump.flags().names())?;
         map.serialize_entry("flags_value", &Hex(header.flags.get()))?;
         map.serialize_entry("time", &(time != 0).then(|| iso8601(time.into())))?;
         map.serialize_entry("time_date_stamp", &time)?;

@@ -23,7 +23,7 @@ use indicatif::HumanBytes;
 use super::exceptions;
 use super::json::address_mask;
 use super::model::{file_version, module_id};
-use super::names::{self, file_name};
+use super::names::file_name;
 use super::opened::Opened;
 use super::streams::comment;
 use super::text::{Lines, counted, cut, cut_front, duration};
@@ -128,7 +128,7 @@ fn file(opened: &Opened<'_>, path: &Path, lines: &mut Lines) {
         let _ = write!(writer, "; build {build}");
     }
     lines.labelled("writer", &writer);
-    let flags = names::flags(dump.flags());
+    let flags = dump.flags().names();
     let short = flags.iter().map(|name| name.trim_start_matches("MiniDump").to_owned());
     let mut flags: Vec<String> = short.collect();
     match flags.first_mut() {

@@ -1,5 +1,8 @@
 //! `MINIDUMP_TYPE`: what a dump was asked to contain.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 bitflags::bitflags! {
     /// `MINIDUMP_TYPE` (`minidumpapiset.h`): the flags in the header. Bits without a name are kept.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -60,5 +63,61 @@ bitflags::bitflags! {
         const WITH_MEMORY_COMPRESSED = 0x400_0000;
 
         const _ = !0;
+    }
+}
+
+impl MiniDumpType {
+    /// The flags by the names that the Windows headers have for them. Bits without a name come last, as one number.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        let mut rest = self.bits();
+        let mut names = Vec::new();
+        for (name, flag) in self.iter_names() {
+            names.push(header_name(name));
+            rest &= !flag.bits();
+        }
+        if rest != 0 {
+            names.push(alloc::format!("{rest:#x}"));
+        }
+        names
+    }
+}
+
+/// `WITH_FULL_MEMORY` as `MiniDumpWithFullMemory`.
+fn header_name(constant: &str) -> String {
+    let mut name = String::from("MiniDump");
+    for word in constant.split('_') {
+        // The one word with a capital letter in its middle.
+        if word == "XSTATE" {
+            name.push_str("XState");
+            continue;
+        }
+        let (first, rest) = word.split_at(1);
+        name.push_str(first);
+        name.push_str(&rest.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_spelled_as_in_the_windows_headers() {
+        let some = MiniDumpType::WITH_FULL_MEMORY
+            | MiniDumpType::IGNORE_INACCESSIBLE_MEMORY
+            | MiniDumpType::WITH_AVX_XSTATE_CONTEXT;
+        let some = MiniDumpType::from_bits_retain(some.bits() | 1 << 40);
+        assert_eq!(
+            some.names(),
+            [
+                "MiniDumpWithFullMemory",
+                "MiniDumpIgnoreInaccessibleMemory",
+                "MiniDumpWithAvxXStateContext",
+                "0x10000000000"
+            ]
+        );
+        assert!(MiniDumpType::empty().names().is_empty());
     }
 }

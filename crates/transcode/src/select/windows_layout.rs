@@ -87,16 +87,15 @@ impl WindowsLayout {
         self.teb_size == X64.teb_size
     }
 
-    /// The size of the PEB as the writers of that system store it. Measured for x86 7601 and x64 14393, 16299, 19041
-    /// and 19042; the others from the public symbols.
+    /// The size of the PEB as the writers of that system store it. Measured on dumps of x86 7601 and x64 14393, 19041
+    /// and 19042; the others are estimates from how the structure grew, where bytes too many do no harm.
     pub(crate) const fn peb_size(&self, build: u16) -> u64 {
         match (self.is_64(), build) {
             (true, 17_134..) => 0x7C8,
             (true, 16_299..) => 0x7B0,
             (true, 15_063..) => 0x7A8,
             (true, 10_240..) => 0x7A0,
-            (true, 9_200..) => 0x388,
-            (true, _) => 0x380,
+            (true, _) => 0x388,
             (false, 17_134..) => 0x480,
             (false, 16_299..) => 0x470,
             (false, 15_063..) => 0x468,
@@ -106,7 +105,7 @@ impl WindowsLayout {
         }
     }
 
-    /// The size of `RTL_USER_PROCESS_PARAMETERS` without the texts behind it, measured and known as for the PEB.
+    /// The size of `RTL_USER_PROCESS_PARAMETERS` without the texts behind it, measured and estimated as for the PEB.
     pub(crate) const fn parameters_size(&self, build: u16) -> u64 {
         match (self.is_64(), build) {
             (true, 19_041..) => 0x440,

@@ -1,7 +1,7 @@
 //! Is a dump sound, and is all that it kept the same as in its source?
 //!
 //! [`verify`] looks at one dump alone: everything in it is read and walked, each requirement of each reader is a named
-//! [`Check`](checks::Check), and the checksums of its manifest are taken again. [`against`] compares it with the dump
+//! [`Check`](checks::Check), and the checksums of its manifest are taken again. [`against()`] compares it with the dump
 //! that it was made from. Both need memory for their lists only, however much memory of the process the dumps hold.
 //!
 //! What breaks the format, or makes readers disagree, is *damage* ([`Note`]). What costs something in one reader only
