@@ -1,7 +1,5 @@
 //! The privacy filter, against its rule spelled out word by word, and on whole dumps.
 
-use std::path::Path;
-
 use crate::common::{IMAGE, PRIVATE, RW, RX, TestProcess, TestThread, words};
 use dotdump_format::{VirtAddr, VirtRange};
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet};
@@ -59,23 +57,13 @@ fn process() -> TestProcess {
 }
 
 /// Converts a dump and gives the output's bytes.
-fn convert(source: &Path, letters: &str) -> Vec<u8> {
+pub(crate) fn convert_as(dump: &[u8], request: &Request) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("out.dmp");
-    let file = DumpFile::open(source, true).unwrap();
+    let (source, path) = (folder.path().join("source.dmp"), folder.path().join("out.dmp"));
+    std::fs::write(&source, dump).unwrap();
+    let file = DumpFile::open(&source, true).unwrap();
     let snapshot = MinidumpSnapshot::open(&file).unwrap();
-    let options = DumpOptions {
-        mini: letters.parse().unwrap(),
-        ..DumpOptions::default()
-    };
-    let mut conversion = prepare(
-        &snapshot,
-        &Request {
-            options,
-            ..Request::default()
-        },
-    )
-    .unwrap();
+    let mut conversion = prepare(&snapshot, request).unwrap();
     let cancel = Cancel::new();
     let mut sink = Destination::file(&path, false, None)
         .unwrap()
@@ -86,11 +74,19 @@ fn convert(source: &Path, letters: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// The same for a dump in memory.
+/// The same with nothing but letters.
 pub(crate) fn convert_with(dump: &[u8], letters: &str) -> Vec<u8> {
-    let source = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(source.path(), dump).unwrap();
-    convert(source.path(), letters)
+    let options = DumpOptions {
+        mini: letters.parse().unwrap(),
+        ..DumpOptions::default()
+    };
+    convert_as(
+        dump,
+        &Request {
+            options,
+            ..Request::default()
+        },
+    )
 }
 
 fn converted(process: &TestProcess, letters: &str) -> Vec<u8> {
@@ -140,10 +136,8 @@ fn what_stacks_point_to_is_filtered_like_them() {
 fn converting_again_changes_nothing() {
     for letters in ["", "i", "r", "ri", "rw", "w", "f", "F", "iR"] {
         let once = converted(&process(), letters);
-        let source = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(source.path(), &once).unwrap();
         assert!(
-            convert(source.path(), letters) == once,
+            convert_with(&once, letters) == once,
             "-m{letters} of its own output differs"
         );
     }

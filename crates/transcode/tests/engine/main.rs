@@ -3,4 +3,5 @@
 mod big_endian;
 mod common;
 mod filter;
+mod image_code;
 mod selection;

@@ -203,6 +203,69 @@ fn private_pages_need_the_map_of_the_address_space() {
     });
 }
 
+/// Sizes of build 19041 (x64): PEB 0x7C8, process parameters 0x440, fiber-local storage 2 + 4,080 pointers; the texts
+/// are stored in their length, the environment in its first 8 KiB.
+#[test]
+fn environment_blocks_lead_to_the_process_parameters() {
+    const PEB: u64 = 0x7FF1_0000;
+    const PARAMETERS: u64 = 0x30_0000;
+    const TEXT: u64 = 0x31_0000;
+    const ENVIRONMENT: u64 = 0x32_0000;
+    const TLS: u64 = 0x33_0000;
+    const FLS: u64 = 0x34_0000;
+    let mut process = process();
+    process.memory[2] = words(
+        TEB,
+        0x2000,
+        &[
+            (TEB + 8, BASE),
+            (TEB + 0x10, STACK + 0x1000),
+            (TEB + 0x58, TLS),
+            (TEB + 0x60, PEB),
+            (TEB + 0x17C8, FLS),
+        ],
+    );
+    process.memory.splice(
+        2..2,
+        [
+            words(
+                PARAMETERS,
+                0x1000,
+                // A UNICODE_STRING: length and maximum length (16 bits each), then the pointer.
+                &[
+                    (PARAMETERS + 0x70, 0x0032_0030),
+                    (PARAMETERS + 0x78, TEXT + 8),
+                    (PARAMETERS + 0x80, ENVIRONMENT),
+                ],
+            ),
+            (TEXT, vec![0x41; 0x100]),
+            (ENVIRONMENT, vec![0x42; 0x3000]),
+            words(TLS, 0x100, &[(TLS, HEAP), (TLS + 8, HEAP + 0x20)]),
+            (FLS, vec![0; 0x9000]),
+        ],
+    );
+    let teb = process.memory.iter().position(|(start, _)| *start == TEB).unwrap();
+    process.memory.insert(
+        teb + 1,
+        words(PEB, 0x1000, &[(PEB + 0x20, PARAMETERS), (PEB + 0x120, 19_041)]),
+    );
+    process.regions = None;
+    assert_eq!(
+        kept(&process, "p"),
+        [
+            STACK_KEPT,
+            (PARAMETERS, 0x440),
+            (TEXT + 8, 0x30),
+            (ENVIRONMENT, 0x2000),
+            (TLS, 0x10),
+            (FLS, 4082 * 8),
+            (TEB, 0x2000),
+            (PEB, 0x7C8),
+            WINDOW,
+        ]
+    );
+}
+
 #[test]
 fn environment_blocks_need_a_teb_in_memory() {
     assert_eq!(kept(&process(), "p"), [STACK_KEPT, (TEB, 0x2000), WINDOW]);
