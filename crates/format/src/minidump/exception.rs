@@ -2,8 +2,9 @@
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use super::{LocationDescriptor, Stream, StreamContent, StreamType};
+use super::{LocationDescriptor, Stream, StreamContent, StreamType, WriteStream};
 use crate::error::{Error, Findings};
+use crate::layout::Layout;
 use crate::record::{Record, record};
 
 /// The number of parameters that a record has room for.
@@ -68,5 +69,18 @@ impl<'a> StreamContent<'a> for ExceptionStream {
             );
         }
         Ok(record)
+    }
+}
+
+impl WriteStream for ExceptionStream {
+    fn stream_type(&self) -> StreamType {
+        StreamType::EXCEPTION
+    }
+
+    /// The context must have its place.
+    fn write(&self, layout: &mut Layout) -> Result<LocationDescriptor, Error> {
+        layout.align(8);
+        let offset = layout.push_record(self);
+        layout.location(offset, Self::SIZE as u64, "Exception")
     }
 }

@@ -2,9 +2,10 @@
 
 use zerocopy::byteorder::little_endian::U64;
 
-use super::{Stream, StreamContent, StreamType};
+use super::{LocationDescriptor, Stream, StreamContent, StreamType};
 use crate::addr::FileOffset;
 use crate::error::{Error, Findings};
+use crate::layout::{Layout, Reservation};
 use crate::record::{Record, record};
 use crate::table::{Shape, Table};
 
@@ -65,4 +66,25 @@ impl<'a> StreamContent<'a> for Memory64List<'a> {
             ranges,
         })
     }
+}
+
+/// Room for a Memory64ListStream of `count` ranges. [`fill_head`] completes it once the data has its place; descriptor
+/// *i* goes `16 + 16 * i` bytes into it.
+///
+/// # Errors
+/// [`Error::TooLarge`] where the list does not lie below 4 GiB.
+pub fn reserve(layout: &mut Layout, count: usize) -> Result<(Reservation, LocationDescriptor), Error> {
+    layout.align(8);
+    let room = layout.reserve(Memory64ListHeader::SIZE + count * MemoryDescriptor64::SIZE);
+    let location = layout.location(room.offset, room.size as u64, "Memory64List")?;
+    Ok((room, location))
+}
+
+/// Fills in the number of ranges and where their data starts, which may be beyond 4 GiB.
+pub fn fill_head(layout: &mut Layout, room: Reservation, count: usize, base: FileOffset) {
+    let head = Memory64ListHeader {
+        number_of_memory_ranges: (count as u64).into(),
+        base_rva: base.0.into(),
+    };
+    layout.fill_record(room, 0, &head);
 }

@@ -4,9 +4,10 @@ use core::fmt;
 
 use zerocopy::byteorder::little_endian::{U16, U32};
 
-use super::{Stream, StreamContent, StreamType};
+use super::{LocationDescriptor, Stream, StreamContent, StreamType, WriteStream};
 use crate::error::{Error, Findings};
-use crate::record::record;
+use crate::layout::Layout;
+use crate::record::{Record, record};
 
 record! {
     /// `MINIDUMP_SYSTEM_INFO` (`minidumpapiset.h`), 56 bytes. Wine appends a block of its own.
@@ -46,6 +47,19 @@ impl<'a> StreamContent<'a> for SystemInfo {
 
     fn read(stream: &Stream<'a>, _: &mut Findings) -> Result<Self, Error> {
         stream.head()
+    }
+}
+
+impl WriteStream for SystemInfo {
+    fn stream_type(&self) -> StreamType {
+        StreamType::SYSTEM_INFO
+    }
+
+    /// The string of `csd_version_rva` must have its place: readers follow it without asking.
+    fn write(&self, layout: &mut Layout) -> Result<LocationDescriptor, Error> {
+        layout.align(4);
+        let offset = layout.push_record(self);
+        layout.location(offset, Self::SIZE as u64, "SystemInfo")
     }
 }
 

@@ -2,9 +2,11 @@
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 
+use super::list::write_list;
 use super::memory_list::MemoryDescriptor;
 use super::{LocationDescriptor, Stream, StreamContent, StreamType};
 use crate::error::{Error, Findings};
+use crate::layout::Layout;
 use crate::record::record;
 use crate::table::Table;
 
@@ -43,4 +45,13 @@ impl<'a> StreamContent<'a> for ThreadList<'a> {
             threads: stream.counted_list("ThreadList", findings)?,
         })
     }
+}
+
+/// Lays out a ThreadListStream of threads whose contexts, and stacks where they have file offsets, have their places.
+/// Where these come later in the file, [`reserve_list`](super::list::reserve_list) makes the room.
+///
+/// # Errors
+/// [`Error::TooLarge`] where the count or the place does not fit.
+pub fn write(layout: &mut Layout, threads: &[Thread]) -> Result<LocationDescriptor, Error> {
+    write_list(layout, threads, "ThreadList")
 }

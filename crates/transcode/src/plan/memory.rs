@@ -2,7 +2,7 @@
 
 use dotdump_format::layout::{Layout, Piece, Reservation};
 use dotdump_format::minidump::memory_list::{self, MemoryDescriptor};
-use dotdump_format::minidump::memory64_list::{Memory64ListHeader, MemoryDescriptor64};
+use dotdump_format::minidump::memory64_list::{self, Memory64ListHeader, MemoryDescriptor64};
 use dotdump_format::minidump::{DirectoryEntry, LocationDescriptor, MiniDumpType, StreamType};
 use dotdump_format::{Error, FileOffset, Record, VirtRange};
 use dotdump_snapshot::memory::extents_in;
@@ -77,8 +77,7 @@ impl MemoryLayout {
         layout.align(8);
         let count = self.ranges.len();
         let (stream_type, room, location) = if self.is_64 {
-            let room = layout.reserve(Memory64ListHeader::SIZE + count * MemoryDescriptor64::SIZE);
-            let location = layout.location(room.offset, room.size as u64, "Memory64List")?;
+            let (room, location) = memory64_list::reserve(layout, count)?;
             (StreamType::MEMORY64_LIST, room, location)
         } else {
             let (room, location) = memory_list::reserve(layout, count)?;
@@ -167,11 +166,7 @@ impl PlacedMemory {
     ) -> Result<(), Error> {
         let mut at = 4;
         if self.is_64 {
-            let head = Memory64ListHeader {
-                number_of_memory_ranges: (self.ranges.len() as u64).into(),
-                base_rva: self.base.0.into(),
-            };
-            layout.fill_record(self.room, 0, &head);
+            memory64_list::fill_head(layout, self.room, self.ranges.len(), self.base);
             at = Memory64ListHeader::SIZE;
         }
         // One walk over the source for all ranges: its extents come in the order of the ranges that they lie in.

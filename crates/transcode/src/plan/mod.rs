@@ -203,16 +203,11 @@ impl Planner<'_> {
         let Some(info) = self.snapshot.system_info() else {
             return Ok(());
         };
-        self.layout.align(4);
-        let room = self
-            .layout
-            .reserve(dotdump_format::minidump::system_info::SystemInfo::SIZE);
         let mut info = *info;
         info.csd_version_rva = write_string_units(&mut self.layout, self.snapshot.csd_version())?
             .0
             .into();
-        self.layout.fill_record(room, 0, &info);
-        let location = self.layout.location(room.offset, room.size as u64, "SystemInfo")?;
+        let location = info.write(&mut self.layout)?;
         self.list(StreamType::SYSTEM_INFO, location);
         Ok(())
     }
@@ -222,13 +217,8 @@ impl Planner<'_> {
             return Ok(());
         };
         let mut record = *record;
-        self.layout.align(8);
-        let room = self
-            .layout
-            .reserve(dotdump_format::minidump::exception::ExceptionStream::SIZE);
         record.thread_context = self.context(context)?;
-        self.layout.fill_record(room, 0, &record);
-        let location = self.layout.location(room.offset, room.size as u64, "Exception")?;
+        let location = record.write(&mut self.layout)?;
         self.list(StreamType::EXCEPTION, location);
         Ok(())
     }
