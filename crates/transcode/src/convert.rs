@@ -5,7 +5,7 @@ use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
-use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, Span, hex16};
+use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, hex16, spans};
 use crate::options::MiniOptions;
 use crate::plan::{Ingredients, Planned, plan};
 use crate::report::Report;
@@ -211,18 +211,14 @@ impl<'a, 'r> Draft<'a, 'r> {
             source: SourceIdentity::of(self.snapshot)?,
             left_out: Vec::new(),
             absent: shortfalls.as_slice().to_vec(),
-            erased: areas().map(|area| Span::of(area.range)).collect(),
-            erased_32: areas()
-                .filter(|area| area.words.size < size)
-                .map(|area| Span::of(area.range))
-                .collect(),
-            from_images: self
-                .memory
-                .taken(&ranges)?
-                .into_vec()
-                .into_iter()
-                .map(Span::of)
-                .collect(),
+            erased: spans(areas().map(|area| area.range).collect()),
+            erased_32: spans(
+                areas()
+                    .filter(|area| area.words.size < size)
+                    .map(|area| area.range)
+                    .collect(),
+            ),
+            from_images: spans(self.memory.taken(&ranges)?.into_vec()),
             checksums: Checksums {
                 offset: hex16(0),
                 block: BLOCK,

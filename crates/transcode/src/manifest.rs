@@ -140,6 +140,27 @@ impl Span {
     }
 }
 
+/// The most spans of one kind that a manifest lists.
+const MAX_SPANS: usize = 8192;
+
+/// Spans that cover `ranges` (sorted, apart): these themselves, or where they are very many, ranges joined over the
+/// smallest gaps.
+#[must_use]
+pub fn spans(mut ranges: Vec<VirtRange>) -> Vec<Span> {
+    let mut gap = 0x100;
+    while ranges.len() > MAX_SPANS {
+        ranges.dedup_by(|next, last| {
+            let joins = next.start.0 - last.end.0 <= gap;
+            if joins {
+                last.end = next.end;
+            }
+            joins
+        });
+        gap *= 2;
+    }
+    ranges.into_iter().map(Span::of).collect()
+}
+
 impl Checksums {
     /// The file offset; `None` where the text is no number.
     #[must_use]
@@ -170,5 +191,28 @@ impl Manifest {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a manifest is plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dotdump_format::VirtAddr;
+
+    #[test]
+    fn very_many_spans_are_joined_and_still_cover_all() {
+        let range = |index: u64| VirtRange::sized(VirtAddr(index * index * 0x10), 8);
+        let ranges: Vec<VirtRange> = (1..20_000).map(range).collect();
+        let joined: Vec<VirtRange> = spans(ranges.clone()).iter().filter_map(Span::range).collect();
+        assert!(joined.len() <= MAX_SPANS && joined.windows(2).all(|pair| pair[0].end < pair[1].start));
+        assert!(
+            ranges
+                .iter()
+                .all(|range| joined.iter().any(|span| span.intersection(*range) == Some(*range)))
+        );
+        assert_eq!(
+            spans(vec![range(1), range(2)]),
+            [Span::of(range(1)), Span::of(range(2))]
+        );
     }
 }
