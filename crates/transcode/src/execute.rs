@@ -6,17 +6,13 @@ use dotdump_format::layout::{Piece, Plan};
 use dotdump_format::{Error, FileOffset, VirtAddr};
 use dotdump_snapshot::Memory;
 
+use crate::block_sums::BlockSums;
 use crate::filter::StackFilter;
+use crate::read_ahead::{self, Step};
 use crate::sink::{Sink, SinkError};
 
 /// How much is held at a time, in bytes.
 const CHUNK: usize = 1 << 20;
-
-/// Runs of the source from this size on are copied by the operating system while their checksum is taken beside.
-const LONG_RUN: u64 = 1 << 20;
-
-/// How much of a long run is copied and summed before the next part of it, in bytes: a signal ends the work within that.
-const STAGE: u64 = 256 << 20;
 
 /// Why a plan could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -109,34 +105,20 @@ impl Writer<'_> {
         }
     }
 
-    /// Copies a run of the source. The operating system copies a long one by itself; its checksum is taken on a second
-    /// thread meanwhile.
+    /// Copies a run of the source. Without checksums the operating system does that by itself; with them, each byte is
+    /// read once for both.
     fn copy(&mut self, offset: FileOffset, size: u64) -> Result<(), WriteError> {
-        let file = self.origin.file;
-        let Some(sums) = &mut self.sums else {
-            return Ok(self.sink.copy_from(file, offset.0, size)?);
+        let Self { origin, sink, sums, .. } = self;
+        let Some(sums) = sums else {
+            return Ok(sink.copy_from(origin.file, offset.0, size)?);
         };
-        if size < LONG_RUN {
-            let mut buffer = vec![0; usize::try_from(size).unwrap_or(CHUNK)];
-            dotdump_snapshot::file::read_exact(file, offset, &mut buffer)?;
-            return self.bytes(&buffer);
-        }
-        // In stages: neither thread hears of what stops the other before the end of one.
-        let mut done = 0;
-        while done < size {
-            let (at, stage) = (offset.saturating_add(done), STAGE.min(size - done));
-            let sums = &mut *sums;
-            std::thread::scope(|scope| {
-                let checksums = scope.spawn(move || sums.update_from(file, at, stage));
-                self.sink.copy_from(file, at.0, stage)?;
-                checksums
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                Ok::<(), WriteError>(())
-            })?;
-            done += stage;
-        }
-        Ok(())
+        let position = sink.position();
+        read_ahead::read(origin.file, offset, size, position, sums, |step| {
+            Ok(match step {
+                Step::Data(bytes) => sink.write_all(bytes),
+                Step::Hole(size) => sink.hole(size),
+            }?)
+        })
     }
 
     fn memory(&mut self, address: VirtAddr, size: u64, filter: Option<&StackFilter>) -> Result<(), WriteError> {
@@ -160,72 +142,5 @@ impl Writer<'_> {
             at = next;
         }
         Ok(())
-    }
-}
-
-/// CRC-32 sums of blocks, taken as the bytes go by.
-struct BlockSums {
-    block: u64,
-    left: u64,
-    hasher: crc32fast::Hasher,
-    table: Vec<u8>,
-}
-
-impl BlockSums {
-    fn new(block: u64) -> Self {
-        Self {
-            block,
-            left: block,
-            hasher: crc32fast::Hasher::new(),
-            table: Vec::new(),
-        }
-    }
-
-    fn update(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let size = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            let (now, later) = bytes.split_at(size);
-            self.hasher.update(now);
-            self.left -= now.len() as u64;
-            bytes = later;
-            if self.left == 0 {
-                self.end_block();
-            }
-        }
-    }
-
-    fn zeros(&mut self, mut size: u64) {
-        let zeros = [0; 4096];
-        while size > 0 {
-            let step = size.min(zeros.len() as u64);
-            self.update(&zeros[..usize::try_from(step).unwrap_or(0)]);
-            size -= step;
-        }
-    }
-
-    /// Reads a run of a file for its sums only.
-    fn update_from(&mut self, file: &File, offset: FileOffset, size: u64) -> Result<(), Error> {
-        let mut buffer = vec![0; CHUNK / 4];
-        let mut done = 0;
-        while done < size {
-            let step = buffer.len().min(usize::try_from(size - done).unwrap_or(usize::MAX));
-            dotdump_snapshot::file::read_exact(file, offset.saturating_add(done), &mut buffer[..step])?;
-            self.update(&buffer[..step]);
-            done += step as u64;
-        }
-        Ok(())
-    }
-
-    fn end_block(&mut self) {
-        let hasher = std::mem::replace(&mut self.hasher, crc32fast::Hasher::new());
-        self.table.extend(hasher.finalize().to_le_bytes());
-        self.left = self.block;
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        if self.left < self.block {
-            self.end_block();
-        }
-        self.table
     }
 }

@@ -20,12 +20,14 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod block_sums;
 pub mod convert;
 pub mod execute;
 pub mod filter;
 pub mod manifest;
 pub mod options;
 pub mod plan;
+mod read_ahead;
 pub mod report;
 pub mod request;
 pub mod select;

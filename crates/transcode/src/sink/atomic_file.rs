@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, PersistError};
 
-use super::early_sync::EarlySync;
 use super::gather::{Gather, Medium};
 use super::{Control, Sink, SinkError, platform};
 
@@ -32,7 +31,6 @@ pub struct AtomicFile<'a> {
     gather: Gather<'a, TemporaryFile>,
     path: PathBuf,
     overwrite: bool,
-    early: EarlySync,
     #[cfg(target_os = "linux")]
     kernel_copies: bool,
 }
@@ -77,16 +75,9 @@ impl<'a> AtomicFile<'a> {
             gather: Gather::new(TemporaryFile(file), path.display().to_string(), size, control),
             path: path.into(),
             overwrite,
-            early: EarlySync::default(),
             #[cfg(target_os = "linux")]
             kernel_copies: true,
         })
-    }
-
-    /// Lets the disk work while there is more to write.
-    fn sync_early(&mut self) {
-        self.early
-            .passed(self.gather.position(), self.gather.medium.0.as_file());
     }
 
     /// Copies a run of data. Where the kernel cannot do it, or stops, the rest goes through the buffer.
@@ -103,7 +94,9 @@ impl<'a> AtomicFile<'a> {
             self.gather.flush()?;
             while len > 0 {
                 self.gather.control.check()?;
-                let (at, chunk) = (self.gather.position(), len.min(IN_KERNEL_CHUNK));
+                let at = self.gather.position();
+                // Chunks line up in the output, which the system then takes in large blocks.
+                let chunk = len.min(IN_KERNEL_CHUNK - at % IN_KERNEL_CHUNK);
                 let target = self.gather.medium.0.as_file();
                 match super::in_kernel::copy(source, offset, target, at, chunk) {
                     Ok(0) => {
@@ -112,7 +105,6 @@ impl<'a> AtomicFile<'a> {
                     }
                     Ok(copied) => {
                         self.gather.passed(Ok(()), copied)?;
-                        self.sync_early();
                         offset += copied;
                         len -= copied;
                     }
@@ -126,14 +118,12 @@ impl<'a> AtomicFile<'a> {
 
 impl Sink for AtomicFile<'_> {
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.gather.write_all(bytes)?;
-        self.sync_early();
-        Ok(())
+        self.gather.write_all(bytes)
     }
 
     #[cfg(target_os = "linux")]
     fn copy_from(&mut self, source: &File, mut offset: u64, mut len: u64) -> Result<(), SinkError> {
-        use super::in_kernel::{Extent, extent};
+        use super::{Extent, extent};
 
         let metadata = source.metadata().map_err(|source| SinkError::Read { offset, source })?;
         // The size of anything but a regular file is not its length.
@@ -191,7 +181,6 @@ impl Sink for AtomicFile<'_> {
         let size = self.gather.position();
         let file = self.gather.medium.0.as_file();
         file.set_len(size)
-            .and_then(|()| self.early.finish())
             .and_then(|()| file.sync_all())
             .map_err(|error| self.gather.error(error))?;
         self.gather.control.check()?;

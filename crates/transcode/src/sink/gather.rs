@@ -5,7 +5,8 @@ use std::io;
 
 use super::{Control, SinkError, platform};
 
-/// How much is gathered before it is written.
+/// How much is gathered before it is written. Writes end at multiples of this wherever they begin: a system that keeps
+/// a file in memory by large blocks takes in those that line up faster.
 pub(super) const GATHERED: usize = 256 << 10;
 
 /// Between two looks at the request to stop, at most this much is written by one call of the system.
@@ -51,16 +52,23 @@ impl<'a, M: Medium> Gather<'a, M> {
         self.passed + self.filled as u64
     }
 
+    /// How much more is gathered before it is written.
+    fn room(&self) -> usize {
+        GATHERED - usize::try_from(self.position() % GATHERED as u64).unwrap_or(0)
+    }
+
     pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), SinkError> {
         while !bytes.is_empty() {
-            if self.filled == 0 && bytes.len() >= GATHERED {
-                let (chunk, rest) = bytes.split_at(bytes.len().min(LARGEST_WRITE));
+            let room = self.room();
+            if self.filled == 0 && bytes.len() >= room {
+                let whole = (bytes.len() - room) / GATHERED * GATHERED;
+                let (chunk, rest) = bytes.split_at(room + whole.min(LARGEST_WRITE - GATHERED));
                 self.control.check()?;
                 let written = self.medium.write_all_at(chunk, self.passed);
                 self.passed(written, chunk.len() as u64)?;
                 bytes = rest;
             } else {
-                let (chunk, rest) = bytes.split_at(bytes.len().min(GATHERED - self.filled));
+                let (chunk, rest) = bytes.split_at(bytes.len().min(room));
                 self.buffer[self.filled..][..chunk.len()].copy_from_slice(chunk);
                 self.took(chunk.len())?;
                 bytes = rest;
@@ -73,10 +81,10 @@ impl<'a, M: Medium> Gather<'a, M> {
     pub(super) fn copy_from(&mut self, source: &File, offset: u64, len: u64) -> Result<(), SinkError> {
         let mut done = 0;
         while done < len {
-            let room = &mut self.buffer[self.filled..];
-            let wanted = room.len().min(usize::try_from(len - done).unwrap_or(usize::MAX));
+            let wanted = self.room().min(usize::try_from(len - done).unwrap_or(usize::MAX));
             let at = offset.saturating_add(done);
-            let got = match platform::read_at(source, &mut room[..wanted], at) {
+            let room = &mut self.buffer[self.filled..][..wanted];
+            let got = match platform::read_at(source, room, at) {
                 Ok(0) => {
                     let missing = len - done;
                     return Err(SinkError::SourceEnds { offset: at, missing });
@@ -97,9 +105,8 @@ impl<'a, M: Medium> Gather<'a, M> {
     /// Writes zeros.
     pub(super) fn zeros(&mut self, mut len: u64) -> Result<(), SinkError> {
         while len > 0 {
-            let room = &mut self.buffer[self.filled..];
-            let count = room.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            room[..count].fill(0);
+            let count = self.room().min(usize::try_from(len).unwrap_or(usize::MAX));
+            self.buffer[self.filled..][..count].fill(0);
             self.took(count)?;
             len -= count as u64;
         }
@@ -146,7 +153,8 @@ impl<'a, M: Medium> Gather<'a, M> {
     }
 
     fn took(&mut self, bytes: usize) -> Result<(), SinkError> {
+        let is_full = bytes == self.room();
         self.filled += bytes;
-        if self.filled == GATHERED { self.flush() } else { Ok(()) }
+        if is_full { self.flush() } else { Ok(()) }
     }
 }

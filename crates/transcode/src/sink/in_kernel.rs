@@ -6,34 +6,8 @@
 use std::fs::File;
 use std::io;
 
-use rustix::fs::{SeekFrom, copy_file_range, seek};
+use rustix::fs::copy_file_range;
 use rustix::io::Errno;
-
-/// What a file has at an offset.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// So many bytes of data.
-    Data(u64),
-    /// So many bytes that were never written, and read as zeros.
-    Hole(u64),
-}
-
-/// The extent at `offset`, cut at `len` bytes, which must lie within the file. Moves the file's position.
-/// `None` where the file system does not tell, or the file does not have these bytes any more.
-pub(super) fn extent(file: &File, offset: u64, len: u64) -> Option<Extent> {
-    match seek(file, SeekFrom::Data(offset)) {
-        Ok(data) if data > offset => Some(Extent::Hole(len.min(data - offset))),
-        Ok(_) => {
-            let hole = seek(file, SeekFrom::Hole(offset)).ok()?;
-            hole.checked_sub(offset)
-                .filter(|&data| data > 0)
-                .map(|data| Extent::Data(len.min(data)))
-        }
-        // No data from here on, if the file still reaches that far.
-        Err(Errno::NXIO) => (file.metadata().ok()?.len().checked_sub(offset)? >= len).then_some(Extent::Hole(len)),
-        Err(_) => None,
-    }
-}
 
 /// Copies up to `len` bytes and says how many. `Ok(0)` means that it has to be done another way: these files
 /// or systems cannot do this, or the source ends here.

@@ -21,7 +21,7 @@
 mod atomic_file;
 mod control;
 mod destination;
-mod early_sync;
+mod extent;
 mod gather;
 #[cfg(target_os = "linux")]
 mod in_kernel;
@@ -37,6 +37,7 @@ use std::path::PathBuf;
 pub use atomic_file::AtomicFile;
 pub use control::{Cancel, Control, Progress};
 pub use destination::Destination;
+pub(crate) use extent::{Extent, extent};
 pub use stream::StreamSink;
 
 /// An output that is written front to back.
