@@ -164,7 +164,11 @@ impl Iterator for Parts<'_> {
             return None;
         }
         if self.data_until <= offset {
-            let extent = if self.asks { sink::extent(self.file, offset.0, left) } else { None };
+            let extent = if self.asks {
+                sink::extent(self.file, offset.0, left)
+            } else {
+                None
+            };
             match extent {
                 Some(sink::Extent::Hole(size)) => {
                     self.pass(size);
