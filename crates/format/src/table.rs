@@ -297,3 +297,84 @@ impl<T: Record> Iterator for TableIter<'_, T> {
         (0, left.checked_add(buffered))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::minidump::memory64_list::MemoryDescriptor64;
+
+    proptest! {
+        /// `for_each` sees what the iterator gives, whatever the byte order, the stride and the size of the file.
+        #[test]
+        fn for_each_sees_all_records(
+            file in prop::collection::vec(any::<u8>(), 0..6000),
+            stride in prop_oneof![Just(16_usize), Just(16), 1_usize..40],
+            offset in 0_u64..40,
+            big in any::<bool>(),
+        ) {
+            let shape = Shape { offset: FileOffset(offset), end: FileOffset(u64::MAX), stride, claimed: 1 << 40 };
+            let endian = if big { Endian::Big } else { Endian::Little };
+            let table = Table::<MemoryDescriptor64>::new(&file, endian, shape, "test", &mut Findings::default());
+            let mut seen = Vec::new();
+            table.for_each(|record| seen.push(*record)).unwrap();
+            prop_assert_eq!(seen.len() as u64, table.len());
+            prop_assert_eq!(table.len(), (file.len() as u64).saturating_sub(offset) / stride as u64);
+            prop_assert!(seen.iter().zip(&table).all(|(seen, record)| *seen == record.unwrap()));
+        }
+    }
+
+    /// Many chunks, as of a list with very many entries.
+    #[test]
+    fn for_each_goes_on_over_chunks() {
+        let file: Vec<u8> = (0_u64..40_000).flat_map(|number| number.to_le_bytes()).collect();
+        let shape = Shape {
+            offset: FileOffset(0),
+            end: FileOffset(u64::MAX),
+            stride: 16,
+            claimed: 20_000,
+        };
+        let table = Table::<MemoryDescriptor64>::new(&file, Endian::Little, shape, "test", &mut Findings::default());
+        let mut next = 0;
+        table
+            .for_each(|record| {
+                assert_eq!(
+                    (record.start_of_memory_range.get(), record.data_size.get()),
+                    (next, next + 1)
+                );
+                next += 2;
+            })
+            .unwrap();
+        assert_eq!(next, 40_000);
+    }
+
+    #[test]
+    fn for_each_tells_that_the_medium_fails() {
+        struct Fails;
+        impl ReadAt for Fails {
+            fn size(&self) -> u64 {
+                1 << 20
+            }
+
+            fn read_exact_at(&self, offset: FileOffset, buffer: &mut [u8]) -> Result<(), Error> {
+                if offset.0 > 5000 {
+                    let (size, reason) = (buffer.len() as u64, "broken".into());
+                    return Err(Error::Read { offset, size, reason });
+                }
+                buffer.fill(1);
+                Ok(())
+            }
+        }
+        let shape = Shape {
+            offset: FileOffset(0),
+            end: FileOffset(1 << 20),
+            stride: 16,
+            claimed: 1 << 16,
+        };
+        let table = Table::<MemoryDescriptor64>::new(&Fails, Endian::Little, shape, "test", &mut Findings::default());
+        let mut seen = 0;
+        assert!(table.for_each(|_| seen += 1).is_err());
+        assert!((100..1 << 16).contains(&seen), "the records before it: {seen}");
+    }
+}

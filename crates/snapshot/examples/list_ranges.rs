@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use dotdump_format::Findings;
+use dotdump_format::minidump::memory_info_list::MemoryInfoList;
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot as _};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,9 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bytes += extent?.range.size();
     }
     let (mut regions, mut address_space) = (0_u64, 0_u64);
-    for region in dump.regions() {
-        regions += 1;
-        address_space = address_space.wrapping_add(region?.range.size());
+    // The list as the file has it: `dump.regions()` would put it in order first.
+    if let Some(list) = dump.dump().get::<MemoryInfoList<'_>>(&mut Findings::default())? {
+        list.regions.for_each(|region| {
+            regions += 1;
+            address_space = address_space.wrapping_add(region.region_size.get());
+        })?;
     }
     println!("{ranges} {bytes} {regions} {address_space}");
     Ok(())

@@ -101,6 +101,12 @@ impl RangeSet {
         &self.ranges
     }
 
+    /// The ranges in order; `None` where some wait to be merged in.
+    #[must_use]
+    pub fn settled(&self) -> Option<&[VirtRange]> {
+        self.pending.is_empty().then_some(&self.ranges)
+    }
+
     /// The ranges in order.
     #[must_use]
     pub fn into_vec(mut self) -> Vec<VirtRange> {
@@ -115,9 +121,7 @@ impl RangeSet {
 
     /// Whether all addresses of `range` are in it.
     pub fn covers(&mut self, range: VirtRange) -> bool {
-        let ranges = self.as_slice();
-        let after = ranges.partition_point(|candidate| candidate.start <= range.start);
-        range.is_empty() || after > 0 && ranges[after - 1].end >= range.end
+        covers(self.as_slice(), range)
     }
 
     /// Whether `address` is in it.
@@ -135,6 +139,13 @@ impl FromIterator<VirtRange> for RangeSet {
         set.settle();
         set
     }
+}
+
+/// Whether one of `ranges` (sorted, apart) has all addresses of `range`.
+#[must_use]
+pub fn covers(ranges: &[VirtRange], range: VirtRange) -> bool {
+    let after = ranges.partition_point(|candidate| candidate.start <= range.start);
+    range.is_empty() || after > 0 && ranges[after - 1].end >= range.end
 }
 
 /// The parts of `ranges` (sorted, apart) that lie in `within`.

@@ -9,7 +9,8 @@ use dotdump_format::minidump::{
     DirectoryEntry, Header, LocationDescriptor, StreamType, VERSION_NUMBER, write_directory,
 };
 use dotdump_format::{Endian, Record, VirtAddr, VirtRange};
-use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
+use dotdump_snapshot::memory::extents_in;
+use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot, RangeSet};
 use proptest::prelude::*;
 
 /// A dump with these ranges in a MemoryList and these in a Memory64List. Byte `i` of the file's data is a function of its
@@ -155,6 +156,29 @@ proptest! {
         probes in probes(),
     ) {
         check(&list, &list64, cut, &probes);
+    }
+
+    /// One walk for many ranges gives what a search for each of them gives.
+    #[test]
+    fn extents_in_ranges(
+        list in prop::collection::vec((0_u64..600, 0_u32..40), 0..25),
+        sizes in prop::collection::vec((0_u64..3, 1_u64..3), 0..2000),
+        wanted in prop::collection::vec((0_u64..6000, 1_u64..40), 0..20),
+    ) {
+        let mut start = 0;
+        let list64: Vec<_> = sizes.iter().map(|(gap, size)| {
+            let range = (start + gap, *size);
+            start += gap + size;
+            range
+        }).collect();
+        let file = dump(&list, &list64);
+        let snapshot = MinidumpSnapshot::open(&file).unwrap();
+        let memory = snapshot.memory();
+        let wanted = wanted.iter().map(|(start, size)| VirtRange::sized(VirtAddr(*start), *size));
+        let wanted = wanted.collect::<RangeSet>().into_vec();
+        let searched: Vec<_> = wanted.iter().flat_map(|range| memory.extents(*range)).map(Result::unwrap).collect();
+        let walked: Vec<_> = extents_in(memory, &wanted).map(Result::unwrap).collect();
+        prop_assert_eq!(walked, searched);
     }
 
     /// As Windows writes them: in order, more of them than one mark covers.

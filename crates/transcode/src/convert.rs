@@ -201,7 +201,7 @@ impl<'a, 'r> Draft<'a, 'r> {
         if let Some(again) = &self.again {
             return Ok(again.clone());
         }
-        let ranges = self.selection.union().into_vec();
+        let ranges = self.selection.addresses();
         let size = Words::of(self.snapshot).size;
         let areas = || self.filter.iter().flat_map(StackFilter::areas);
         Ok(Manifest {

@@ -203,16 +203,16 @@ impl Bench<'_> {
         };
         // `cp` leaves its data in memory, what dotdump writes is on the disk when it ends: so `cp` is also measured
         // with the wait for the disk.
-        let subjects = ["cp && sync", "cp", "dotdump convert", "dotdump convert --no-manifest"];
+        let subjects = ["cp", "cp && sync", "dotdump convert", "dotdump convert --no-manifest"];
         let medians = self.in_turn(vec![
+            Box::new(|| {
+                fresh(&output)?;
+                measure::run("cp", &[&from, &to])
+            }),
             Box::new(|| {
                 fresh(&output)?;
                 let script = "cp \"$1\" \"$2\" && exec sync \"$2\"";
                 measure::run("/bin/sh", &["-c", script, "sh", &from, &to])
-            }),
-            Box::new(|| {
-                fresh(&output)?;
-                measure::run("cp", &[&from, &to])
             }),
             convert(&[]),
             convert(&["--no-manifest"]),
@@ -229,9 +229,9 @@ impl Bench<'_> {
                     time: Some(run.wall.as_secs_f64()),
                     peak: is_own.then_some(run.peak),
                     throughput: Some(rate(run)),
-                    ratio: format!("{ratio:.2} of cp && sync, {:.2} of cp", rate(run) / rate(&medians[1])),
+                    ratio: format!("{ratio:.2} of cp, {:.2} of cp && sync", rate(run) / rate(&medians[1])),
                 },
-                goal: is_own.then(|| ("0.9 of cp && sync, 32 MiB".to_owned(), met)),
+                goal: is_own.then(|| ("0.9 of cp, 32 MiB".to_owned(), met)),
                 details: run.to_json(),
             });
         }

@@ -2,9 +2,11 @@
 
 mod carry;
 mod memory_index;
+mod overlap;
 mod region_map;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use dotdump_format::minidump::exception::ExceptionStream;
 use dotdump_format::minidump::list::MAX_TEXT;
@@ -45,10 +47,13 @@ pub struct MinidumpSnapshot<'a> {
     memory: MemoryIndex<'a>,
     regions: RegionMap<'a>,
     findings: Findings,
+    /// `findings`, and those of what is only looked at when it is needed.
+    all_findings: OnceCell<Findings>,
 }
 
 impl<'a> MinidumpSnapshot<'a> {
     /// Opens the minidump in `source`: reads the lists of threads and modules, and walks the memory lists once.
+    /// Regions are only read when they are asked for.
     ///
     /// # Errors
     /// [`Error::Malformed`] where the file is no minidump; [`Error::Read`] where the medium fails. Damage to a single
@@ -97,6 +102,7 @@ impl<'a> MinidumpSnapshot<'a> {
             memory,
             regions,
             findings,
+            all_findings: OnceCell::new(),
         })
     }
 
@@ -400,6 +406,10 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
     }
 
     fn findings(&self) -> &Findings {
-        &self.findings
+        self.all_findings.get_or_init(|| {
+            let mut findings = self.findings.clone();
+            self.regions.add_findings(&mut findings);
+            findings
+        })
     }
 }

@@ -48,15 +48,15 @@ impl MemoryLayout {
             .classes
             .iter()
             .any(|class| class.class == MemoryClass::Everything);
-        let chosen = selection.union().into_vec();
+        let chosen = selection.addresses();
         let full = flags.contains(MiniDumpType::WITH_FULL_MEMORY);
         let ranges = if everything {
-            as_in_source(snapshot, memory, chosen, full)?
+            as_in_source(snapshot, memory, &chosen, full)?
         } else if options.contains(MiniOptions::FILTER_MEMORY) {
             // Bytes that no rule asked for have no place in a dump that was filtered for privacy.
-            chosen
+            chosen.into_owned()
         } else {
-            joined(memory, chosen)?
+            joined(memory, chosen.into_owned())?
         };
         let bytes = ranges.iter().map(|range| range.size()).sum();
         let is_64 = full || bytes > LIST_LIMIT;
@@ -221,25 +221,27 @@ fn push_extent(layout: &mut Layout, extent: &Extent) {
 }
 
 /// Joins ranges whose gap is small and in the source.
-fn joined(memory: &dyn Memory, ranges: Vec<VirtRange>) -> Result<Vec<VirtRange>, Error> {
-    let mut result: Vec<VirtRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        if let Some(last) = result.last_mut()
-            && range.start.0 - last.end.0 <= JOINED_GAP
-        {
-            let gap = VirtRange::new(last.end, range.start);
+fn joined(memory: &dyn Memory, mut ranges: Vec<VirtRange>) -> Result<Vec<VirtRange>, Error> {
+    // In place: there may be very many.
+    let mut kept = 0;
+    for index in 1..ranges.len() {
+        let range = ranges[index];
+        let gap = VirtRange::new(ranges[kept].end, range.start);
+        if gap.size() <= JOINED_GAP {
             let mut there = 0;
             for extent in memory.extents(gap) {
                 there += extent?.range.size();
             }
             if there == gap.size() {
-                last.end = range.end;
+                ranges[kept].end = range.end;
                 continue;
             }
         }
-        result.push(range);
+        kept += 1;
+        ranges[kept] = range;
     }
-    Ok(result)
+    ranges.truncate(kept + 1);
+    Ok(ranges)
 }
 
 /// Cuts ranges so that none is too long for the readers of a MemoryList.
@@ -261,13 +263,13 @@ fn split(ranges: Vec<VirtRange>) -> Vec<VirtRange> {
 fn as_in_source(
     snapshot: &dyn ProcessSnapshot,
     memory: &dyn Memory,
-    chosen: Vec<VirtRange>,
+    chosen: &[VirtRange],
     full: bool,
 ) -> Result<Vec<VirtRange>, Error> {
     // Only ranges of full dumps begin with regions: others keep their borders however often they are converted.
     let mut regions = snapshot.regions().take_while(|_| full).peekable();
     let mut result = Vec::with_capacity(chosen.len());
-    for extent in extents_in(memory, &chosen) {
+    for extent in extents_in(memory, chosen) {
         let mut rest = extent?.range;
         while let Some(Ok(region)) = regions.peek() {
             if region.range.end > rest.start && region.range.start > rest.start {

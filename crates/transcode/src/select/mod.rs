@@ -17,11 +17,14 @@ mod trim;
 mod windows_layout;
 mod wow64;
 
+use std::borrow::Cow;
+
 use dotdump_format::minidump::MiniDumpType;
 use dotdump_format::minidump::context::xstate::XState;
 use dotdump_format::minidump::context::{self, ContextKind};
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::memory::extents_in;
+use dotdump_snapshot::ranges::covers;
 use dotdump_snapshot::{Blob, Memory, ProcessSnapshot, RangeSet};
 
 use self::segments::Segments;
@@ -114,6 +117,21 @@ impl Selection {
         }
         all.settle();
         all
+    }
+
+    /// The addresses of all classes together, in order. Where one class has those of all others, as that of a full
+    /// dump has, there is no second list of them.
+    #[must_use]
+    pub fn addresses(&self) -> Cow<'_, [VirtRange]> {
+        let mut slices: Vec<&[VirtRange]> = self.classes.iter().filter_map(|class| class.ranges.settled()).collect();
+        slices.sort_by_key(|slice| slice.len());
+        if slices.len() == self.classes.len()
+            && let Some((largest, others)) = slices.split_last()
+            && others.iter().copied().flatten().all(|range| covers(largest, *range))
+        {
+            return Cow::Borrowed(largest);
+        }
+        Cow::Owned(self.union().into_vec())
     }
 
     /// Adds what an option asked for by name: what is absent of it is told. The result is how much is there, in bytes.

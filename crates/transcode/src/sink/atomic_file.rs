@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, PersistError};
 
+use super::early_sync::EarlySync;
 use super::gather::{Gather, Medium};
 use super::{Control, Sink, SinkError, platform};
 
@@ -31,6 +32,7 @@ pub struct AtomicFile<'a> {
     gather: Gather<'a, TemporaryFile>,
     path: PathBuf,
     overwrite: bool,
+    early: EarlySync,
     #[cfg(target_os = "linux")]
     kernel_copies: bool,
 }
@@ -75,9 +77,16 @@ impl<'a> AtomicFile<'a> {
             gather: Gather::new(TemporaryFile(file), path.display().to_string(), size, control),
             path: path.into(),
             overwrite,
+            early: EarlySync::default(),
             #[cfg(target_os = "linux")]
             kernel_copies: true,
         })
+    }
+
+    /// Lets the disk work while there is more to write.
+    fn sync_early(&mut self) {
+        self.early
+            .passed(self.gather.position(), self.gather.medium.0.as_file());
     }
 
     /// Copies a run of data. Where the kernel cannot do it, or stops, the rest goes through the buffer.
@@ -105,6 +114,7 @@ impl<'a> AtomicFile<'a> {
                     }
                     Ok(copied) => {
                         self.gather.passed(Ok(()), copied)?;
+                        self.sync_early();
                         offset += copied;
                         len -= copied;
                     }
@@ -118,7 +128,9 @@ impl<'a> AtomicFile<'a> {
 
 impl Sink for AtomicFile<'_> {
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.gather.write_all(bytes)
+        self.gather.write_all(bytes)?;
+        self.sync_early();
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
@@ -181,6 +193,7 @@ impl Sink for AtomicFile<'_> {
         let size = self.gather.position();
         let file = self.gather.medium.0.as_file();
         file.set_len(size)
+            .and_then(|()| self.early.finish())
             .and_then(|()| file.sync_all())
             .map_err(|error| self.gather.error(error))?;
         self.gather.control.check()?;

@@ -5,12 +5,10 @@ use std::io;
 
 use super::{Control, SinkError, platform};
 
-/// How much is gathered before it is written. Writes end at multiples of this wherever they begin: a system that keeps
-/// a file in memory by large blocks takes in those that line up faster.
-pub(super) const GATHERED: usize = 256 << 10;
-
-/// Between two looks at the request to stop, at most this much is written by one call of the system.
-const LARGEST_WRITE: usize = 4 << 20;
+/// How much is gathered before it is written, and the most that is written at once: the request to stop is looked at in
+/// between. Writes end at multiples of this wherever they begin, because a system that keeps a file in memory by blocks
+/// takes in whole ones faster. Larger writes make it look for larger blocks, which may be slow to find.
+pub(super) const GATHERED: usize = 128 << 10;
 
 /// What the bytes go to.
 pub(super) trait Medium {
@@ -61,8 +59,7 @@ impl<'a, M: Medium> Gather<'a, M> {
         while !bytes.is_empty() {
             let room = self.room();
             if self.filled == 0 && bytes.len() >= room {
-                let whole = (bytes.len() - room) / GATHERED * GATHERED;
-                let (chunk, rest) = bytes.split_at(room + whole.min(LARGEST_WRITE - GATHERED));
+                let (chunk, rest) = bytes.split_at(room);
                 self.control.check()?;
                 let written = self.medium.write_all_at(chunk, self.passed);
                 self.passed(written, chunk.len() as u64)?;

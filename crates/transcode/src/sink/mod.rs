@@ -21,6 +21,7 @@
 mod atomic_file;
 mod control;
 mod destination;
+mod early_sync;
 mod extent;
 mod gather;
 #[cfg(target_os = "linux")]
