@@ -30,6 +30,10 @@ impl DumpFile {
     /// What the operating system says, and [`io::ErrorKind::InvalidInput`] for what is no regular file or block
     /// device: a dump needs random access.
     pub fn open(path: &Path, mapped: bool) -> io::Result<Self> {
+        // Opening a pipe would wait for somebody who writes into it.
+        if !has_random_access(&std::fs::metadata(path)?) {
+            return Err(no_random_access());
+        }
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -67,15 +71,29 @@ impl DumpFile {
     }
 }
 
+fn no_random_access() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "no random access: a dump cannot be read from a pipe or terminal",
+    )
+}
+
+#[cfg(unix)]
+fn has_random_access(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    !(kind.is_fifo() || kind.is_socket() || kind.is_char_device())
+}
+
+#[cfg(not(unix))]
+fn has_random_access(_: &std::fs::Metadata) -> bool {
+    true
+}
+
 /// The size of a block device; a pipe or terminal has none.
 fn size_of_device(mut file: &File) -> io::Result<u64> {
     use std::io::{Seek, SeekFrom};
-    file.seek(SeekFrom::End(0)).map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "no random access: a dump cannot be read from a pipe",
-        )
-    })
+    file.seek(SeekFrom::End(0)).map_err(|_| no_random_access())
 }
 
 impl ReadAt for DumpFile {

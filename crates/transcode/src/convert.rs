@@ -1,18 +1,20 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
-use dotdump_format::Error;
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot};
+use dotdump_format::minidump::MiniDumpType;
+use dotdump_format::{Error, Findings};
+use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet, ThreadSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
-use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, hex16, spans};
+use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, Span, hex16, spans};
 use crate::options::MiniOptions;
 use crate::plan::{Ingredients, Planned, plan};
 use crate::report::Report;
 use crate::request::Request;
-use crate::select::{ImageMemory, Selection, select, select_again, trim_to};
+use crate::select::{ImageMemory, Selection, select, select_again, tell_trimmed, trim_to};
 use crate::shortfall::{Shortfall, Shortfalls};
 use crate::sink::Sink;
+use crate::verify;
 use crate::words::Words;
 
 /// Why no dump was planned.
@@ -56,11 +58,10 @@ pub struct Conversion<'a> {
 /// # Errors
 /// [`ConvertError`].
 pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Result<Conversion<'a>, ConvertError> {
-    // A dump that was already cut down with the same options is what was asked for: choosing again from what is left
-    // would lose what was found through memory that is no longer there.
-    let before = Manifest::read(snapshot.dump()).unwrap_or_default();
-    let again = before.filter(|manifest| manifest.schema == SCHEMA && manifest.options == request.canonical());
-    let mut draft = Draft::choose(snapshot, request, again)?;
+    let mut shortfalls = Shortfalls::default();
+    tell_damage(snapshot, &mut shortfalls);
+    let again = made_alike(snapshot, request, &mut shortfalls)?;
+    let mut draft = Draft::choose(snapshot, request, again, shortfalls)?;
     let (mut planned, mut told) = draft.plan()?;
     if let Some(limit) = request.max_size
         && draft.again.is_none()
@@ -87,6 +88,64 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
     })
 }
 
+/// How many places of damage are told one by one.
+const TOLD_DAMAGE: usize = 8;
+
+/// What is broken in the source is missing in what is made of it.
+fn tell_damage(snapshot: &MinidumpSnapshot<'_>, shortfalls: &mut Shortfalls) {
+    let findings = snapshot.findings();
+    for finding in findings.as_slice().iter().take(TOLD_DAMAGE) {
+        shortfalls.warn("-m", format!("the source is damaged: {finding}"));
+    }
+    let more = findings.total().saturating_sub(TOLD_DAMAGE as u64);
+    if more > 0 {
+        shortfalls.warn("-m", format!("the source is damaged in {more} more places"));
+    }
+}
+
+/// The manifest of a source that was already cut down with the same options, and is what was asked for: choosing again
+/// from what is left would lose what was found through memory that is no longer there. A source that is not as it was
+/// written, or that lacks what its options promise, is treated as any other.
+fn made_alike(
+    snapshot: &MinidumpSnapshot<'_>,
+    request: &Request,
+    shortfalls: &mut Shortfalls,
+) -> Result<Option<Manifest>, Error> {
+    let manifest = match Manifest::read(snapshot.dump()) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(None),
+        Err(Error::Malformed(finding)) => {
+            shortfalls.warn("-m", format!("the source is damaged: {finding}"));
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let is_alike = manifest.schema == SCHEMA
+        && manifest.options == request.canonical()
+        && request.images.is_empty()
+        && snapshot.findings().is_empty()
+        && snapshot.missing_bytes() == 0;
+    if !is_alike || request.options.mini.contains(MiniOptions::FILTER_MEMORY) && !is_filtered(snapshot, &manifest) {
+        return Ok(None);
+    }
+    let mut findings = Findings::default();
+    verify::sums(snapshot, &mut findings)?;
+    if let Some(finding) = findings.as_slice().first() {
+        shortfalls.warn("-m", format!("the source is not as dotdump wrote it: {finding}"));
+        return Ok(None);
+    }
+    Ok(Some(manifest))
+}
+
+/// Whether a dump and its manifest say that every stack in it was filtered.
+fn is_filtered(snapshot: &MinidumpSnapshot<'_>, manifest: &Manifest) -> bool {
+    let erased: RangeSet = manifest.erased.iter().filter_map(Span::range).collect();
+    let erased = erased.into_vec();
+    let mut stacks = snapshot.threads().iter().filter_map(ThreadSnapshot::stack);
+    snapshot.flags().contains(MiniDumpType::FILTER_MEMORY)
+        && stacks.all(|stack| dotdump_snapshot::ranges::clipped(&erased, stack).next().is_some())
+}
+
 /// What is chosen, before it is laid out.
 struct Draft<'a, 'r> {
     snapshot: &'a MinidumpSnapshot<'a>,
@@ -105,8 +164,8 @@ impl<'a, 'r> Draft<'a, 'r> {
         snapshot: &'a MinidumpSnapshot<'a>,
         request: &'r Request,
         again: Option<Manifest>,
+        mut shortfalls: Shortfalls,
     ) -> Result<Self, ConvertError> {
-        let mut shortfalls = Shortfalls::default();
         let options = request.options.mini;
         let memory = if again.is_none() && options.contains(MiniOptions::CODE_SEGMENTS) {
             ImageMemory::new(snapshot, &request.images, &mut shortfalls)?
@@ -138,6 +197,8 @@ impl<'a, 'r> Draft<'a, 'r> {
     /// Lays out what is chosen. The second value is all that is missing.
     fn plan(&self) -> Result<(Planned, Shortfalls), ConvertError> {
         let mut told = self.shortfalls.clone();
+        tell_trimmed(&self.selection, &mut told);
+        let known = told.clone();
         let manifest = if self.request.no_manifest {
             None
         } else {
@@ -152,7 +213,7 @@ impl<'a, 'r> Draft<'a, 'r> {
             manifest,
         };
         let planned = plan(ingredients.clone(), &mut told)?;
-        if self.again.is_some() || told.as_slice().len() == self.shortfalls.as_slice().len() {
+        if self.again.is_some() || told.as_slice().len() == known.as_slice().len() {
             return Ok((planned, told));
         }
         // With very many ranges a plan is large: not two at once.
@@ -161,7 +222,7 @@ impl<'a, 'r> Draft<'a, 'r> {
         if let Some(manifest) = &mut ingredients.manifest {
             manifest.absent = told.as_slice().to_vec();
         }
-        Ok((plan(ingredients, &mut self.shortfalls.clone())?, told))
+        Ok((plan(ingredients, &mut known.clone())?, told))
     }
 
     /// Plans again with less and less memory until the file is small enough.
@@ -181,11 +242,11 @@ impl<'a, 'r> Draft<'a, 'r> {
             let memory: u64 = planned.ranges.iter().map(|range| range.size()).sum();
             let tables = planned.plan.size - memory;
             room = limit.saturating_sub(tables).min(room - room / 16);
-            if !trim_to(&mut self.selection, room, &mut self.shortfalls) {
-                let least = tables + self.selection.union().bytes();
-                return Err(ConvertError::TooLarge { least, limit });
-            }
+            let is_enough = trim_to(&mut self.selection, room);
             (planned, told) = self.plan()?;
+            if !is_enough && planned.plan.size > limit {
+                break;
+            }
         }
         if planned.plan.size <= limit {
             Ok((planned, told))

@@ -1,6 +1,6 @@
 //! What one conversion is asked for.
 
-use crate::options::DumpOptions;
+use crate::options::{DumpOptions, MiniOptions};
 use crate::select::ImageFolders;
 
 /// Everything that decides what an output contains. Where it goes is the business of a sink.
@@ -19,6 +19,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether what is there will do where memory is missing (`--force`, `-mA`).
+    #[must_use]
+    pub const fn is_lenient(&self) -> bool {
+        self.force || self.options.mini.contains(MiniOptions::IGNORE_INACCESSIBLE)
+    }
+
     /// The options that decide what is kept, in one spelling: two requests with the same text choose the same.
     #[must_use]
     pub fn canonical(&self) -> String {

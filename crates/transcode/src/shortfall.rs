@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Nothing is missing, but the user should know.
+    Note,
     /// The dump is written without it.
     Warning,
     /// A dump without it would be false or empty; nothing is written.
@@ -36,6 +38,11 @@ impl Shortfalls {
         self.push(option, message.into(), Severity::Warning);
     }
 
+    /// Notes what the user should know although nothing is missing.
+    pub fn note(&mut self, option: &str, message: impl Into<String>) {
+        self.push(option, message.into(), Severity::Note);
+    }
+
     /// Notes what prevents the dump.
     pub fn refuse(&mut self, option: &str, message: impl Into<String>) {
         self.push(option, message.into(), Severity::Refusal);
@@ -43,18 +50,9 @@ impl Shortfalls {
 
     /// Notes a kind of thing that is missing for `names`, of which the first few are told.
     pub fn warn_for(&mut self, option: &str, message: &str, names: &[String]) {
-        const TOLD: usize = 4;
-        if names.is_empty() {
-            return;
+        if !names.is_empty() {
+            self.warn(option, listed(message, names));
         }
-        let more = names.len().saturating_sub(TOLD);
-        let told = names[..names.len().min(TOLD)].join(", ");
-        let rest = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        self.warn(option, format!("{message}: {told}{rest}"));
     }
 
     fn push(&mut self, option: &str, message: String, severity: Severity) {
@@ -83,6 +81,17 @@ impl Shortfalls {
         self.list
             .iter()
             .any(|shortfall| shortfall.severity == Severity::Refusal)
+    }
+}
+
+/// A message and the first few of the things that it is about.
+#[must_use]
+pub fn listed(message: &str, names: &[String]) -> String {
+    const TOLD: usize = 4;
+    let told = names[..names.len().min(TOLD)].join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => format!("{message}: {told}"),
+        more => format!("{message}: {told} and {more} more"),
     }
 }
 

@@ -157,7 +157,7 @@ impl Planner<'_> {
         self.system_info()?;
         self.exception()?;
         let threads = self.threads()?;
-        self.misc_info(&choices)?;
+        self.misc_info(&choices, shortfalls)?;
         self.modules()?;
         for stream_type in choices.iter().filter(|choice| **choice != StreamType::MISC_INFO) {
             self.carry(*stream_type, shortfalls)?;
@@ -291,13 +291,16 @@ impl Planner<'_> {
     }
 
     /// Comes after the contexts: it describes their extended state, if they have any.
-    fn misc_info(&mut self, choices: &[StreamType]) -> Result<(), Error> {
+    fn misc_info(&mut self, choices: &[StreamType], shortfalls: &mut Shortfalls) -> Result<(), Error> {
         if !choices.contains(&StreamType::MISC_INFO) {
             return Ok(());
         }
-        let Some(misc) = self.snapshot.misc_info(&mut Findings::default())? else {
-            return Ok(());
-        };
+        let mut findings = Findings::default();
+        let misc = self.snapshot.misc_info(&mut findings)?;
+        if let Some(finding) = findings.as_slice().first() {
+            shortfalls.warn("-m", format!("the source is damaged: {finding}"));
+        }
+        let Some(misc) = misc else { return Ok(()) };
         let keeps_state = self.flags.contains(MiniDumpType::WITH_AVX_XSTATE_CONTEXT);
         self.layout.align(8);
         let location = contexts::misc_info(misc, keeps_state).write(&mut self.layout)?;

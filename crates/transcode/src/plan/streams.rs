@@ -8,7 +8,7 @@ use dotdump_snapshot::Content;
 use super::Planner;
 use crate::manifest::LeftOut;
 use crate::options::MiniOptions;
-use crate::shortfall::Shortfalls;
+use crate::shortfall::{Shortfalls, listed};
 
 /// What is done with a stream.
 enum Fate {
@@ -50,6 +50,9 @@ fn fate(planner: &Planner<'_>, stream_type: StreamType) -> Fate {
             only_with(MiniOptions::FULL_MEMORY, "data of a runtime or a trace, without -mf")
         }
         StreamType::TOKEN if options.intersects(filters) => Fate::Drop("holds the user's identity, with -mr or -mR"),
+        StreamType::LINUX_ENVIRON | StreamType::LINUX_CMD_LINE if options.contains(MiniOptions::FILTER_MEMORY) => {
+            Fate::Drop("holds what the user gave the program, with -mr")
+        }
         StreamType::COMMENT_A | StreamType::COMMENT_W if planner.request.options.comment.is_some() => {
             Fate::Drop("replaced by -c")
         }
@@ -93,11 +96,10 @@ pub(super) fn choose(planner: &mut Planner<'_>, shortfalls: &mut Shortfalls) -> 
             }
         }
     }
-    shortfalls.warn_for(
-        "-m",
-        "streams of unknown kinds are carried as they are, file offsets in them included",
-        &unknown,
-    );
+    if !unknown.is_empty() {
+        let message = "streams of unknown kinds are carried as they are, file offsets in them included";
+        shortfalls.note("-m", listed(message, &unknown));
+    }
     let options = planner.options();
     for (option, letter, stream_type) in [
         (MiniOptions::FULL_MEMORY_INFO, "-mF", StreamType::MEMORY_INFO_LIST),

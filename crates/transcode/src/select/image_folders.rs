@@ -28,6 +28,12 @@ impl ImageFolders {
         Self { folders }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.folders.is_empty()
+    }
+
     /// The file that is `module`'s image, and the bytes at its start: a file of its name, the same build.
     pub(crate) fn find(&self, module: &ModuleSnapshot, build_id: Option<&[u8]>) -> Option<(PathBuf, Vec<u8>)> {
         let name = module.name_text();

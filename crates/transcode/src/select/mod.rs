@@ -37,7 +37,7 @@ use crate::words::Words;
 pub use image_code::ImageMemory;
 pub use image_folders::ImageFolders;
 pub use stacks::ThreadStack;
-pub use trim::trim_to;
+pub use trim::{tell_trimmed, trim_to};
 
 /// The kinds of memory, the most valuable for a diagnosis first: this is the order in which `--max-size` keeps them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -65,6 +65,25 @@ pub enum MemoryClass {
     Everything,
 }
 
+impl MemoryClass {
+    /// What it is, within a sentence.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::CrashStack => "the crashed thread's stack",
+            Self::InstructionWindows => "code around instruction pointers",
+            Self::Stacks => "stacks",
+            Self::Unwinding => "memory for unwinding",
+            Self::ProcessThreadData => "environment blocks",
+            Self::Indirect => "indirect memory",
+            Self::DataSegments => "data segments",
+            Self::PrivateReadWrite => "private pages",
+            Self::CodeSegments => "code segments",
+            Self::Everything => "all memory",
+        }
+    }
+}
+
 /// The memory of one class.
 #[derive(Clone, Debug)]
 pub struct Class {
@@ -74,6 +93,8 @@ pub struct Class {
     pub ranges: RangeSet,
     /// How many bytes were wanted and are absent from the source.
     pub absent: u64,
+    /// How many bytes were dropped so that the dump is small enough.
+    pub trimmed: u64,
 }
 
 /// The memory that goes into a dump.
@@ -97,7 +118,12 @@ impl Selection {
         }
         ranges.settle();
         let absent = wanted.bytes() - ranges.bytes();
-        self.classes.push(Class { class, ranges, absent });
+        self.classes.push(Class {
+            class,
+            ranges,
+            absent,
+            trimmed: 0,
+        });
         Ok(())
     }
 
@@ -180,7 +206,7 @@ pub fn select(
     let memory = snapshot.memory();
     let options = request.options.mini;
     let words = Words::of(snapshot);
-    let stacks = stacks::thread_stacks(snapshot, &words, shortfalls)?;
+    let stacks = stacks::thread_stacks(snapshot, &words, request.is_lenient(), shortfalls)?;
     let mut selection = Selection {
         stacks,
         classes: Vec::new(),
@@ -249,7 +275,7 @@ pub fn select(
             .set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
     }
     if options.contains(MiniOptions::FULL_MEMORY) {
-        let is_full = private::check_full(snapshot, options, request.force, shortfalls)?;
+        let is_full = private::check_full(snapshot, request.is_lenient(), shortfalls)?;
         selection.achieved.set(MiniDumpType::WITH_FULL_MEMORY, is_full);
         selection.add_everything(memory)?;
     }
@@ -287,7 +313,7 @@ fn split_stacks(
 /// # Errors
 /// [`Error::Read`] where the medium fails.
 pub fn select_again(snapshot: &dyn ProcessSnapshot, achieved: MiniDumpType) -> Result<Selection, Error> {
-    let stacks = stacks::thread_stacks(snapshot, &Words::of(snapshot), &mut Shortfalls::default())?;
+    let stacks = stacks::thread_stacks(snapshot, &Words::of(snapshot), true, &mut Shortfalls::default())?;
     let mut selection = Selection {
         stacks,
         classes: Vec::new(),

@@ -1,7 +1,7 @@
 //! Which part of a thread's stack is kept.
 
-use dotdump_format::minidump::context;
 use dotdump_format::minidump::system_info::ProcessorArchitecture;
+use dotdump_format::minidump::{StreamType, context};
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::memory::contiguous_end;
 use dotdump_snapshot::{ProcessSnapshot, ThreadSnapshot};
@@ -37,6 +37,7 @@ pub struct ThreadStack {
 pub(crate) fn thread_stacks(
     snapshot: &dyn ProcessSnapshot,
     words: &Words,
+    lenient: bool,
     shortfalls: &mut Shortfalls,
 ) -> Result<Vec<ThreadStack>, Error> {
     let mut stacks = Vec::with_capacity(snapshot.threads().len());
@@ -55,14 +56,27 @@ pub(crate) fn thread_stacks(
         }
         stacks.push(ThreadStack { thread: id, kept, own });
     }
-    if snapshot.threads().is_empty() {
+    let mut tell = |message: &str| {
+        if lenient {
+            shortfalls.warn("-m", message)
+        } else {
+            shortfalls.refuse("-m", message)
+        }
+    };
+    if !stacks.is_empty() && without.len() == stacks.len() {
+        tell("the source has no stack memory of any thread");
+    } else if stacks.is_empty() && snapshot.stream_types().contains(&StreamType::THREAD_LIST) && is_damaged(snapshot) {
+        tell("the source's list of threads cannot be read");
+    } else if stacks.is_empty() {
         shortfalls.warn("-m", "the source has no threads");
-    } else if without.len() == stacks.len() {
-        shortfalls.refuse("-m", "the source has no stack memory of any thread");
     } else {
         shortfalls.warn_for("-m", "no stack memory in the source for threads", &without);
     }
     Ok(stacks)
+}
+
+fn is_damaged(snapshot: &dyn ProcessSnapshot) -> bool {
+    !snapshot.findings().is_empty()
 }
 
 fn thread_stack(

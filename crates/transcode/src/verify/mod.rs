@@ -25,6 +25,7 @@ use serde::{Serialize, Serializer};
 
 pub use against::{Against, against};
 pub use sums::ManifestReport;
+pub(crate) use sums::check as sums;
 
 use checks::Weight;
 use facts::Facts;

@@ -29,6 +29,8 @@ pub struct ManifestReport {
     pub options: Option<String>,
     /// How many blocks have a checksum.
     pub blocks: u64,
+    /// How many of them could be compared: the others were cut off, or their sums.
+    pub checked: u64,
     /// How many of them are not as they were written.
     pub damaged_total: u64,
     /// The first of those.
@@ -69,7 +71,7 @@ impl DamagedBlock {
 ///
 /// # Errors
 /// [`Error::Read`] where the medium fails.
-pub(super) fn check(snapshot: &MinidumpSnapshot<'_>, findings: &mut Findings) -> Result<ManifestReport, Error> {
+pub(crate) fn check(snapshot: &MinidumpSnapshot<'_>, findings: &mut Findings) -> Result<ManifestReport, Error> {
     let mut report = ManifestReport::default();
     let dump = snapshot.dump();
     let Some(stream) = dump.stream(StreamType::DOTDUMP_MANIFEST) else {
@@ -172,6 +174,7 @@ impl Blocks<'_, '_> {
             }
             let mut sum = [0; 4];
             source.read_exact_at(sum_at, &mut sum)?;
+            self.report.checked += 1;
             if hasher.finalize() != u32::from_le_bytes(sum) {
                 self.damaged(FileOffset(start), end - start);
             }

@@ -70,6 +70,8 @@ pub struct Against {
     pub left_out: LeftOut,
     /// What filters took out of what it has.
     pub erased: Erased,
+    /// What is no difference, but good to know.
+    pub notes: Vec<String>,
     /// Comments that were put in on purpose.
     pub replaced: Vec<String>,
 }
@@ -144,14 +146,11 @@ fn identity(
             identity.size, identity.time, identity.flags, identity.head_crc32
         )
     };
-    report.differ(
-        "source",
-        format!(
-            "the dump was made from another file ({}), not from this one ({})",
-            told(&manifest.source),
-            told(&found)
-        ),
-    );
+    report.notes.push(format!(
+        "the dump was made from another file ({}), not from this one ({})",
+        told(&manifest.source),
+        told(&found)
+    ));
     Ok(())
 }
 
