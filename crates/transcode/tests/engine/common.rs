@@ -61,7 +61,7 @@ pub(crate) fn words(start: u64, size: usize, words: &[(u64, u64)]) -> (u64, Vec<
 
 /// The headers of a PE image with these sections: address, size, characteristics.
 pub(crate) fn pe_headers(sections: &[(u32, u32, u32)]) -> Vec<u8> {
-    let mut image = vec![0; 0x400];
+    let mut image = vec![0; 0x1000];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
     put(0x3C, &0x80_u32.to_le_bytes());

@@ -1,6 +1,6 @@
 //! The privacy filter, against its rule spelled out word by word, and on whole dumps.
 
-use crate::common::{IMAGE, PRIVATE, RW, RX, TestProcess, TestThread, words};
+use crate::common::{PRIVATE, RW, TestProcess, TestThread, words};
 use dotdump_format::{VirtAddr, VirtRange};
 use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet};
 use dotdump_transcode::filter::{Beside, StackFilter};
@@ -47,11 +47,7 @@ fn process() -> TestProcess {
                 ],
             ),
         ],
-        regions: Some(vec![
-            (HEAP, 0x1000, RW, PRIVATE),
-            (STACK, 0x4000, RW, PRIVATE),
-            (CODE, 0x1_0000, RX, IMAGE),
-        ]),
+        regions: Some(vec![(HEAP, 0x1000, RW, PRIVATE), (STACK, 0x4000, RW, PRIVATE)]),
         ..TestProcess::default()
     }
 }
@@ -217,5 +213,40 @@ fn registers_of_the_32_bit_side_are_exempt() {
     assert_eq!(
         (&bytes[..0x10], &bytes[0x10..]),
         ([0x77; 0x10].as_slice(), [0; 0x10].as_slice())
+    );
+}
+
+/// A dump is taken as already cut down only where it is as it was written.
+#[test]
+fn a_changed_output_is_chosen_from_anew() {
+    // The options in the manifest changed by hand: nothing was filtered, whatever they say.
+    let mut forged = converted(&process(), "w");
+    let options = forged
+        .windows(15)
+        .position(|text| text == b"\"options\":\"-mw\"".get(..15).unwrap())
+        .unwrap();
+    forged[options + 13] = b'r';
+    assert!(
+        !convert_with(&forged, "r")
+            .windows(8)
+            .any(|bytes| bytes == SECRET.to_le_bytes())
+    );
+    // Cut off in its memory: what is missing is told, and no full dump.
+    let mut cut = converted(&process(), "f");
+    cut.truncate(cut.len() - 0x1000);
+    let snapshot = MinidumpSnapshot::open(&cut).unwrap();
+    let options = DumpOptions {
+        mini: "f".parse().unwrap(),
+        ..DumpOptions::default()
+    };
+    assert!(
+        prepare(
+            &snapshot,
+            &Request {
+                options,
+                ..Request::default()
+            }
+        )
+        .is_err()
     );
 }

@@ -19,7 +19,6 @@ const STACK: u64 = 0x10_0000;
 /// the image is loaded.
 fn image() -> Vec<u8> {
     let mut file = pe_headers(&[(0x1000, 0x200, 0x6000_0020), (0x3000, 0x10, 0x4200_0040)]);
-    file.resize(0x800, 0);
     let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
     put(0x98 + 24, &PREFERRED.to_le_bytes()); // ImageBase
     put(0x98 + 112 + 5 * 8, &0x3000_u32.to_le_bytes()); // the directory of relocations

@@ -341,10 +341,16 @@ fn a_size_limit_drops_the_least_valuable_memory_first() {
         })
     };
     assert_eq!(ranges("iw", 0x10_0000).len(), 4);
-    assert_eq!(
-        ranges("iw", 0x3000),
-        [(HEAP + 0xF10, 0x400), STACK_KEPT, WINDOW],
-        "private pages go first"
+    let left = ranges("iw", 0x3000);
+    for (start, size) in [(HEAP + 0xF10, 0x400), STACK_KEPT, WINDOW] {
+        let held = left
+            .iter()
+            .any(|(other, length)| *other <= start && start + size <= other + length);
+        assert!(held, "{start:#x} went before the private pages: {left:x?}");
+    }
+    assert!(
+        left.iter().map(|(_, size)| size).sum::<u64>() < 0x4000,
+        "of the private pages a part is left"
     );
     let request = Request {
         max_size: Some(0x1000),
@@ -395,4 +401,80 @@ fn a_snapshot_masks_sign_extended_addresses_of_32_bit_processes() {
     assert_eq!(snapshot.modules()[0].range().start.0, 0x9000_0000);
     let extent = snapshot.memory().all().next().unwrap().unwrap();
     assert_eq!(extent.range.start.0, 0x8001_0000);
+}
+
+#[test]
+fn what_a_size_limit_drops_takes_its_flag_with_it() {
+    let dump = process().to_dump();
+    // Room for what every dump has and for the manifest's words on what was dropped.
+    let least = with(&dump, &request(""), |conversion| conversion.unwrap().size()) + 0xC0;
+    for (letters, max_size, flags) in [
+        ("w", 0x10_0000, 0x200),
+        ("w", least, 0),
+        ("f", 0x10_0000, 2),
+        ("f", 0x4000, 0),
+    ] {
+        let request = Request {
+            max_size: Some(max_size),
+            ..request(letters)
+        };
+        with(&dump, &request, |conversion| {
+            let conversion = conversion.unwrap();
+            assert_eq!(
+                conversion.planned().flags.bits(),
+                flags,
+                "-m{letters} in {max_size:#x} bytes"
+            );
+            let told: Vec<_> = conversion
+                .report
+                .absent
+                .iter()
+                .filter(|told| told.option == "--max-size")
+                .collect();
+            assert_eq!(
+                told.len(),
+                usize::from(max_size < 0x10_0000),
+                "each class is told once: {told:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_damaged_list_is_told() {
+    let mut dump = process().to_dump();
+    // The entry of the directory with this type: 4 (ModuleList). Its offset comes 8 bytes behind.
+    let entry = (32..)
+        .step_by(12)
+        .find(|at| dump[*at..*at + 4] == 4_u32.to_le_bytes())
+        .unwrap();
+    dump[entry + 8..entry + 12].copy_from_slice(&0x7FFF_FFFF_u32.to_le_bytes());
+    with(&dump, &request(""), |conversion| {
+        let absent = conversion.unwrap().report.absent;
+        assert!(
+            absent.iter().any(|told| told.message.contains("ModuleList")),
+            "{absent:?}"
+        );
+    });
+}
+
+/// Memory that the map of the address space declares readable belongs to a full dump.
+#[test]
+fn a_full_dump_has_all_that_its_regions_declare() {
+    let mut process = process();
+    process.memory.remove(0);
+    with(&process.to_dump(), &request("f"), |conversion| {
+        let error = conversion.err().expect("a refusal").to_string();
+        assert!(error.contains("8192 bytes") && error.contains("0x20000"), "{error}");
+    });
+    with(&process.to_dump(), &request("A"), |conversion| {
+        assert!(
+            conversion
+                .unwrap()
+                .report
+                .absent
+                .iter()
+                .any(|told| told.message.contains("8192 bytes"))
+        );
+    });
 }
