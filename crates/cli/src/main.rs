@@ -3,6 +3,7 @@
 
 mod arguments;
 mod convert;
+mod counted;
 mod dump_arguments;
 mod exit;
 mod inspect;
