@@ -8,6 +8,7 @@ mod dump_arguments;
 mod exit;
 mod inspect;
 mod progress;
+mod report_file;
 mod signals;
 mod size;
 mod source;
