@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum,
@@ -15,9 +15,10 @@ use dotdump_transcode::options::{DumpOptions, MiniOptions};
 use crate::dump_arguments::{self, Grammar};
 use crate::size::parse_size;
 
-/// Makes smaller Windows crash dumps out of larger ones, the way WinDbg's .dump does.
+/// Makes smaller crash dumps (minidumps) out of larger ones, the way WinDbg's .dump does.
 #[derive(Debug, Parser)]
-#[command(name = "dotdump", version, arg_required_else_help = true)]
+// Command lines are put together by scripts and people in turn: to say something twice is no mistake.
+#[command(name = "dotdump", version, arg_required_else_help = true, args_override_self = true)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -79,7 +80,7 @@ pub(crate) struct ConvertArguments {
     pub(crate) dry_run: bool,
 
     /// Write what was asked, written, absent and erased to this file, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = report_file())]
     pub(crate) report: Option<PathBuf>,
 
     /// Leave out the checksums that verify uses
@@ -213,8 +214,7 @@ fn argument(option: &'static DumpOption) -> Arg {
         argument = argument.short(short);
     }
     match option.argument {
-        // Options are put together by scripts and people in turn: to say it twice is no mistake.
-        Argument::None => argument.action(ArgAction::SetTrue).overrides_with(option.long),
+        Argument::None => argument.action(ArgAction::SetTrue),
         Argument::Text(name) => argument.value_name(name).allow_hyphen_values(true),
         Argument::MiniLetters => letters_after(argument)
             .action(ArgAction::Append)
@@ -260,6 +260,16 @@ fn file_with_random_access() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// Refuses standard output: it has the dump or what is told of it.
+fn report_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            return Err("the report cannot go to standard output, for the dump or its summary goes there; name a file");
+        }
+        Ok(path)
+    })
+}
+
 /// The whole command line, as help, the manual page and completions show it.
 pub(crate) fn command() -> Command {
     Arguments::command()
@@ -279,9 +289,26 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Argumen
         );
         used(&mut command.clone(), &unknown.subcommand).error(ErrorKind::UnknownArgument, message)
     })?;
-    let matches = command.try_get_matches_from_mut(words)?;
+    let matches = command
+        .try_get_matches_from_mut(words)
+        .map_err(|error| with_letter_tip(error, &command))?;
     Arguments::from_arg_matches(&matches)
         .map_err(|error| error.format(used(&mut command, matches.subcommand_name().unwrap_or_default())))
+}
+
+/// Where a letter that follows `-m` was given as an option of its own, says how it is written.
+fn with_letter_tip(mut error: clap::Error, command: &Command) -> clap::Error {
+    let letter = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word.strip_prefix('-').map(str::to_owned),
+        _ => None,
+    };
+    let is_letter = |word: &String| !word.is_empty() && word.parse::<MiniOptions>().is_ok();
+    if let Some(letter) = letter.filter(is_letter) {
+        let tip = format!("`{letter}` is a letter of -m; did you mean `-m{letter}`?");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        return error.with_cmd(command);
+    }
+    error
 }
 
 /// The part of the command line whose usage explains a mistake.
@@ -401,6 +428,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_twice_counts_as_it_was_said_last() {
+        let arguments =
+            convert("a b -q -q --strict --strict -c x -c y --report r --report s --max-size 1 --max-size 2");
+        assert!(arguments.quiet && arguments.strict);
+        assert_eq!(arguments.dump.options.comment.as_deref(), Some("y"));
+        assert_eq!((arguments.report, arguments.max_size), (Some("s".into()), Some(2)));
+    }
+
+    #[test]
     fn mistakes_are_told() {
         for (line, text) in [
             ("convert a b -mq", "unknown letter `q` after -m"),
@@ -428,6 +464,8 @@ mod tests {
             ("inspect -", "standard input"),
             ("inspect a -ma", "unexpected argument '-m'"),
             ("verify a --against -", "standard input"),
+            ("convert a b -m -i", "did you mean `-mi`?"),
+            ("convert a b --report -", "standard output"),
             ("convert a b --max-size 1X", "unknown unit `X`"),
             ("capture a b", "unrecognized subcommand"),
         ] {

@@ -1,11 +1,10 @@
 //! The subcommand `convert`.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use anyhow::Context as _;
-use dotdump_snapshot::MinidumpSnapshot;
-use dotdump_transcode::options::DumpOptions;
+use dotdump_snapshot::{DumpFile, MinidumpSnapshot};
+use dotdump_transcode::options::{DumpOptions, MiniOptions};
 use dotdump_transcode::report::Report;
 use dotdump_transcode::select::ImageFolders;
 use dotdump_transcode::sink::{Cancel, Control, Destination};
@@ -13,7 +12,9 @@ use dotdump_transcode::{Request, prepare};
 use indicatif::HumanBytes;
 
 use crate::arguments::ConvertArguments;
+use crate::counted::counted;
 use crate::exit::Exit;
+use crate::report_file::ReportFile;
 use crate::source::{not_a_minidump, open};
 use crate::{progress, signals};
 
@@ -21,14 +22,15 @@ use crate::{progress, signals};
 pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
     let source = open(&arguments.source, !arguments.no_mmap)?;
     // An output that cannot be is told before any work is done.
-    let destination = match arguments.dry_run {
-        true => None,
-        false if arguments.to_standard_output() => Some(Destination::standard_output()?),
-        false => {
-            let overwrite = arguments.dump.options.overwrite;
-            Some(Destination::file(&arguments.output, overwrite, Some(source.file()))?)
+    let destination = destination(arguments, &source)?;
+    let report = match &arguments.report {
+        Some(path) => {
+            let output = (!arguments.to_standard_output()).then_some(arguments.output.as_path());
+            Some(ReportFile::check(path, source.file(), output)?)
         }
+        None => None,
     };
+    check_image_folders(arguments)?;
     let snapshot = MinidumpSnapshot::open(&source).with_context(|| not_a_minidump(&source, &arguments.source))?;
     let mut conversion = prepare(&snapshot, &request(arguments))?;
 
@@ -37,34 +39,95 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
             warn(format_args!("warning: {shortfall}"));
         }
     }
-    if arguments.strict && !conversion.report.absent.is_empty() {
-        let count = conversion.report.absent.len();
-        warn(format_args!(
-            "dotdump: nothing written: --strict, and {count} things that were asked for are missing"
-        ));
-        write_report(arguments.report.as_deref(), &conversion.report)?;
-        return Ok(Exit::Difference);
-    }
-    if let Some(destination) = destination {
-        // A blocked write to a pipe would outlast a signal that is only noted.
-        let cancel = if destination.is_file() {
-            signals::install()?
-        } else {
-            Cancel::new()
+    let missing = conversion.report.absent.len() as u64;
+    let refused = arguments.strict && missing > 0;
+    if refused {
+        let (things, were, are) = match missing {
+            1 => ("1 thing".to_owned(), "was", "is"),
+            _ => (counted(missing, "thing"), "were", "are"),
         };
-        let shown = progress::new(arguments.progress, arguments.quiet);
-        let mut sink = destination.open(Some(conversion.size()), Control::new(&cancel, shown.as_ref()))?;
-        conversion.write(&source, sink.as_mut())?;
-        sink.finish()?;
+        warn(format_args!(
+            "dotdump: nothing written: --strict, and {things} that {were} asked for {are} missing"
+        ));
     }
-    write_report(arguments.report.as_deref(), &conversion.report)?;
-    if !arguments.quiet && (arguments.dry_run || !arguments.to_standard_output()) {
-        let text = summary(arguments, &conversion.report);
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .context("standard output")?;
+    let Some(destination) = destination.filter(|_| !refused && !arguments.dry_run) else {
+        if !refused {
+            print(&summary(arguments, &conversion.report))?;
+        }
+        if let Some(report) = report {
+            report.finish(&conversion.report, Control::new(&Cancel::new(), &()))?;
+        }
+        return Ok(if refused { Exit::Difference } else { Exit::Success });
+    };
+
+    // A blocked write to a pipe would outlast a signal that is only noted.
+    let cancel = if destination.is_file() {
+        signals::install()?
+    } else {
+        Cancel::new()
+    };
+    let unseen = Control::new(&cancel, &());
+    // A signal that ends the program at once would leave the report's temporary file, so that it is made late then.
+    let report = match report {
+        Some(report) if destination.is_file() => Some(report.open(unseen)?),
+        report => report,
+    };
+    let shown = progress::new(arguments.progress, arguments.quiet);
+    let mut sink = destination.open(Some(conversion.size()), Control::new(&cancel, shown.as_ref()))?;
+    conversion.write(&source, sink.as_mut())?;
+    // The report comes first: where it cannot be written there is to be no dump either.
+    let report = report
+        .map(|report| report.finish(&conversion.report, unseen))
+        .transpose()?;
+    if let Err(error) = sink.finish() {
+        if let Some(report) = report {
+            report.take_back();
+        }
+        return Err(error.into());
+    }
+    drop(shown);
+    if !arguments.quiet && !arguments.to_standard_output() {
+        // The dump is there, whether or not this can be told.
+        if let Err(error) = print(&summary(arguments, &conversion.report)) {
+            warn(format_args!("warning: {error:#}"));
+        }
     }
     Ok(Exit::Success)
+}
+
+/// What the dump is to be written to. `None` where it will not be: a terminal is shown the plan of a dry run, which it
+/// could not be shown the dump of.
+fn destination(arguments: &ConvertArguments, source: &DumpFile) -> anyhow::Result<Option<Destination>> {
+    if arguments.to_standard_output() {
+        return match arguments.dry_run {
+            true => Ok(None),
+            false => Ok(Some(Destination::standard_output()?)),
+        };
+    }
+    let overwrite = arguments.dump.options.overwrite;
+    Ok(Some(Destination::file(
+        &arguments.output,
+        overwrite,
+        Some(source.file()),
+    )?))
+}
+
+/// Folders that are misspelled or of no use would only show in what the dump lacks.
+fn check_image_folders(arguments: &ConvertArguments) -> anyhow::Result<()> {
+    for folder in &arguments.image_path {
+        let read = std::fs::metadata(folder).and_then(|metadata| match metadata.is_dir() {
+            true => Ok(()),
+            false => Err(std::io::ErrorKind::NotADirectory.into()),
+        });
+        read.with_context(|| format!("--image-path {}", folder.display()))?;
+    }
+    let users = MiniOptions::DATA_SEGMENTS | MiniOptions::CODE_SEGMENTS;
+    if !arguments.image_path.is_empty() && !arguments.dump.options.mini.intersects(users) && !arguments.quiet {
+        warn(format_args!(
+            "warning: --image-path is not used: only the letters d and c of -m need images"
+        ));
+    }
+    Ok(())
 }
 
 fn request(arguments: &ConvertArguments) -> Request {
@@ -85,11 +148,13 @@ fn warn(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn write_report(path: Option<&Path>, report: &Report) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let mut text = serde_json::to_vec_pretty(report)?;
-    text.push(b'\n');
-    std::fs::write(path, text).with_context(|| format!("cannot write the report {}", path.display()))
+/// Prints to standard output. Who reads it may have seen enough, which is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 /// What was kept, for a person.
@@ -112,11 +177,11 @@ fn summary(arguments: &ConvertArguments, report: &Report) -> String {
     let memory = written.memory;
     let _ = writeln!(
         text,
-        "  {} threads, {} modules, {} of memory in {} ranges",
-        written.threads,
-        written.modules,
+        "  {}, {}, {} of memory in {}",
+        counted(written.threads, "thread"),
+        counted(written.modules, "module"),
         HumanBytes(memory.bytes),
-        memory.ranges
+        counted(memory.ranges, "range")
     );
     for class in &written.memory_by_class {
         let name = serde_json::to_value(class.class).unwrap_or_default();
@@ -138,10 +203,11 @@ fn summary(arguments: &ConvertArguments, report: &Report) -> String {
         let _ = writeln!(text, "  left out: {}", left.join(", "));
     }
     if let Some(words) = report.erased.words {
-        let _ = writeln!(text, "  erased: {words} words of memory");
+        let _ = writeln!(text, "  erased: {} of memory", counted(words, "word"));
     }
     if report.erased.module_paths > 0 {
-        let _ = writeln!(text, "  shortened: {} module names", report.erased.module_paths);
+        let names = counted(report.erased.module_paths, "module name");
+        let _ = writeln!(text, "  shortened: {names}");
     }
     text
 }

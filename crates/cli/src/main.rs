@@ -3,10 +3,12 @@
 
 mod arguments;
 mod convert;
+mod counted;
 mod dump_arguments;
 mod exit;
 mod inspect;
 mod progress;
+mod report_file;
 mod signals;
 mod size;
 mod source;

@@ -11,6 +11,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::arguments::VerifyArguments;
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::source::{not_a_minidump, open};
 
@@ -86,8 +87,8 @@ fn report(path: &Path, found: &Verification, against: Option<&(&Path, Against)>)
         };
         let _ = writeln!(
             text,
-            "  made by dotdump with {options}; {} blocks with checksums, {damage}",
-            manifest.blocks
+            "  made by dotdump with {options}; {} with checksums, {damage}",
+            counted(manifest.blocks, "block")
         );
     } else {
         let _ = writeln!(text, "  no checksums");
@@ -133,29 +134,34 @@ fn compared(text: &mut String, against: &Against) {
         .differences_total
         .saturating_sub(against.differences.len() as u64);
     if untold > 0 {
-        let _ = writeln!(text, "and {untold} more differences");
+        let _ = writeln!(text, "and {} more", counted(untold, "difference"));
+    }
+    if against.memory_from_images > 0 {
+        let bytes = HumanBytes(against.memory_from_images);
+        let _ = writeln!(
+            text,
+            "not compared: {bytes} of code from files of images, as the manifest says"
+        );
     }
     let left = &against.left_out;
     if !left.streams.is_empty() {
         let _ = writeln!(text, "left out: streams {}", left.streams.join(", "));
     }
     if left.threads > 0 || left.modules > 0 {
-        let _ = writeln!(text, "left out: {} threads, {} modules", left.threads, left.modules);
+        let (threads, modules) = (counted(left.threads, "thread"), counted(left.modules, "module"));
+        let _ = writeln!(text, "left out: {threads}, {modules}");
     }
     if left.memory_bytes > 0 {
-        let (bytes, ranges) = (HumanBytes(left.memory_bytes), left.memory_ranges);
-        let _ = writeln!(text, "left out: {bytes} of memory in {ranges} ranges");
+        let (bytes, ranges) = (HumanBytes(left.memory_bytes), counted(left.memory_ranges, "range"));
+        let _ = writeln!(text, "left out: {bytes} of memory in {ranges}");
     }
     let erased = &against.erased;
     if erased.words > 0 {
-        let _ = writeln!(
-            text,
-            "erased: {} words of memory in {} ranges",
-            erased.words, erased.ranges
-        );
+        let (words, ranges) = (counted(erased.words, "word"), counted(erased.ranges, "range"));
+        let _ = writeln!(text, "erased: {words} of memory in {ranges}");
     }
     if erased.module_paths > 0 {
-        let _ = writeln!(text, "shortened: {} module names", erased.module_paths);
+        let _ = writeln!(text, "shortened: {}", counted(erased.module_paths, "module name"));
     }
     if !against.replaced.is_empty() {
         let _ = writeln!(text, "replaced: {}", against.replaced.join(", "));

@@ -26,7 +26,8 @@ use super::model::{file_version, module_id};
 use super::names::file_name;
 use super::opened::Opened;
 use super::streams::comment;
-use super::text::{Lines, counted, cut, cut_front, duration};
+use super::text::{Lines, cut, cut_front, duration};
+use crate::counted::counted;
 
 /// The most lines.
 const HEIGHT: usize = 40;
@@ -378,9 +379,9 @@ fn memory(opened: &Opened<'_>, lines: &mut Lines) {
     };
     let mut text = format!("{} ({lists})", HumanBytes(figures.bytes));
     if let Some(regions) = opened.again::<MemoryInfoList<'_>>() {
-        let _ = write!(text, "; {} regions described", regions.regions.len());
+        let _ = write!(text, "; {} described", counted(regions.regions.len(), "region"));
     } else if let Some(maps) = opened.again::<LinuxMaps<'_>>() {
-        let _ = write!(text, "; {} mappings described", maps.iter().count());
+        let _ = write!(text, "; {} described", counted(maps.iter().count() as u64, "mapping"));
     }
     lines.labelled("memory", &text);
     let missing = opened.snapshot.missing_bytes();
@@ -471,16 +472,16 @@ fn manifest(opened: &Opened<'_>, lines: &mut Lines) {
         HumanBytes(manifest.source.size)
     );
     lines.labelled("manifest", &text);
-    let erased = manifest
-        .erased
-        .iter()
-        .fold(0_u64, |sum, range| sum.saturating_add(range.size));
-    let text = format!(
-        "{} streams left out, {} things absent, words erased in {}",
-        manifest.left_out.len(),
-        manifest.absent.len(),
-        HumanBytes(erased)
+    let mut text = format!(
+        "{} left out, {} absent",
+        counted(manifest.left_out.len() as u64, "stream"),
+        counted(manifest.absent.len() as u64, "thing")
     );
+    if !manifest.erased.is_empty() {
+        let sizes = manifest.erased.iter().map(|range| range.size);
+        let erased = HumanBytes(sizes.fold(0, u64::saturating_add));
+        let _ = write!(text, ", words erased in {erased}");
+    }
     lines.more(&text);
 }
 
