@@ -103,17 +103,28 @@ pub fn ask_all(dump: &Path) -> Option<Vec<Answer>> {
     TOOLS.iter().map(|tool| ask(tool, dump)).collect()
 }
 
+/// Whether a reader skips a dump because of a list that is left out unless it was asked for: udmp-parser wants
+/// `MemoryInfoList`, and `Memory64List` beside it.
+fn misses_a_list(answer: &Answer) -> bool {
+    let reasons: &[&str] = match answer.tool {
+        "udmp-parser" => &["directory 16 is required", "directory 9 is required"],
+        "udmp-cpp" => &["wants MemoryInfoList beside Memory64List"],
+        _ => &[],
+    };
+    reasons.iter().any(|reason| answer.line.contains(reason))
+}
+
 /// What is wrong with an output, given what the readers say of its source: who read the source must read the output,
 /// and those that checksum all memory must agree.
 #[must_use]
 pub fn objections(source: &[Answer], output: &[Answer]) -> Vec<String> {
     let mut objections = Vec::new();
     for (before, after) in source.iter().zip(output) {
-        let worse = match before.verdict {
-            Verdict::Ok => matches!(after.verdict, Verdict::Partly | Verdict::Refused | Verdict::Crashed),
-            // udmp-parser and its like skip what has no list of regions, which is left out unless it was asked for.
-            Verdict::Skip | Verdict::Refused | Verdict::Crashed => false,
-            Verdict::Partly => matches!(after.verdict, Verdict::Refused | Verdict::Crashed),
+        let worse = match (before.verdict, after.verdict) {
+            (Verdict::Ok | Verdict::Partly, Verdict::Skip) => !misses_a_list(after),
+            (Verdict::Ok, _) => after.verdict != Verdict::Ok,
+            (Verdict::Partly, _) => matches!(after.verdict, Verdict::Refused | Verdict::Crashed),
+            (Verdict::Skip | Verdict::Refused | Verdict::Crashed, _) => false,
         };
         if worse {
             objections.push(format!(

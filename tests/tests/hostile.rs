@@ -1,6 +1,8 @@
-//! Damaged dumps: every subcommand ends by itself, with an exit code of the contract, in little time and memory.
+//! Damaged dumps: every subcommand ends by itself, with an exit code of the contract, in little time and memory. A
+//! conversion that fails leaves no file, and what one that succeeds wrote can be opened.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,29 +20,57 @@ const TIME: Duration = Duration::from_secs(2);
 const MEMORY: u64 = 64 << 20;
 
 /// What is done with each, and what is wrong with how that ended.
-fn trouble(dump: &Path, output: &Path) -> Vec<String> {
-    let (dump, output) = (dump.as_os_str(), output.as_os_str());
-    let commands = [
-        vec!["inspect".as_ref(), dump],
-        vec!["verify".as_ref(), dump],
-        vec!["convert".as_ref(), dump, output, "-m".as_ref(), "-o".as_ref()],
-        vec!["convert".as_ref(), dump, output, "-ma".as_ref(), "-o".as_ref()],
+fn trouble(dump: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    for command in ["inspect", "verify"] {
+        tried(&[command.as_ref(), dump.as_os_str()], command, &mut problems);
+    }
+    for options in ["-m", "-ma"] {
+        converted(dump, options, &mut problems);
+    }
+    problems
+}
+
+/// Runs the program within the limits; its exit code.
+fn tried(arguments: &[&OsStr], name: &str, problems: &mut Vec<String>) -> i32 {
+    let cost = measure(arguments, TIME).expect("a run");
+    let code = cost.code.unwrap_or(-1);
+    if !(0..=3).contains(&code) || cost.memory > MEMORY || cost.time > TIME {
+        problems.push(format!(
+            "{name}: exit code {code}, {} ms, {} KiB",
+            cost.time.as_millis(),
+            cost.memory >> 10
+        ));
+    }
+    code
+}
+
+/// Converts into a folder of its own: a failure leaves nothing there, a success one file that can be inspected.
+fn converted(dump: &Path, options: &str, problems: &mut Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.dmp");
+    let arguments = [
+        "convert".as_ref(),
+        dump.as_os_str(),
+        output.as_os_str(),
+        options.as_ref(),
     ];
-    let problems = commands.iter().filter_map(|arguments| {
-        let cost = measure(arguments, TIME).expect("a run");
-        let code = cost.code.unwrap_or(-1);
-        let fine = (0..=3).contains(&code) && cost.memory <= MEMORY && cost.time <= TIME;
-        (!fine).then(|| {
-            format!(
-                "{:?} {:?}: exit code {code}, {} ms, {} KiB",
-                arguments[0],
-                arguments[arguments.len() - 1],
-                cost.time.as_millis(),
-                cost.memory >> 10
-            )
-        })
-    });
-    problems.collect()
+    let code = tried(&arguments, &format!("convert {options}"), problems);
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    let expected: &[&str] = if code == 0 { &["out.dmp"] } else { &[] };
+    if left != expected {
+        problems.push(format!("convert {options}: exit code {code} leaves {left:?}"));
+    }
+    if code == 0 {
+        let name = format!("inspect of the output of {options}");
+        let opened = tried(&["inspect".as_ref(), output.as_os_str()], &name, problems);
+        if opened != 0 {
+            problems.push(format!("{name}: exit code {opened}"));
+        }
+    }
 }
 
 #[test]
@@ -49,10 +79,8 @@ fn malformed_dumps_of_the_collection_do_no_harm() {
     let dumps = dumps_in(&folder, |name| name.starts_with("bad-"));
     assert_eq!(dumps.len(), 7, "malformed dumps in {}", folder.display());
     dotdump();
-    let outputs = tempfile::tempdir().expect("a folder");
     let problems = each(&dumps, |dump| {
-        let problems = trouble(dump, &outputs.path().join(name_of(dump)));
-        problems
+        trouble(dump)
             .into_iter()
             .map(|problem| format!("{}: {problem}", name_of(dump)))
             .collect::<Vec<_>>()
@@ -75,7 +103,7 @@ fn random_damage_does_no_harm() {
         .into_iter()
         .partition(|dump| fs::metadata(dump).is_ok_and(|file| file.len() < 128 << 10));
     dotdump();
-    let outputs = tempfile::tempdir().expect("a folder");
+    let damaged = tempfile::tempdir().expect("a folder");
     let seeds: Vec<u64> = (0..count as u64).collect();
     let start = Instant::now();
     let problems = each(&seeds, |seed| {
@@ -84,17 +112,15 @@ fn random_damage_does_no_harm() {
         let source = &group[random.below(group.len())];
         let mut dump = fs::read(source).expect("a dump");
         damage(&mut dump, &mut random);
-        let path = outputs.path().join(format!("{seed}.dmp"));
+        let path = damaged.path().join(format!("{seed}.dmp"));
         fs::write(&path, &dump).expect("a file");
-        let output = outputs.path().join(format!("{seed}.out"));
-        let problems = trouble(&path, &output);
+        let problems = trouble(&path);
         if problems.is_empty() || env::var_os("DOTDUMP_KEEP_DAMAGED").is_none() {
             fs::remove_file(&path).expect("the file");
         } else {
             let kept = env::temp_dir().join(format!("dotdump-damaged-{seed}.dmp"));
             fs::copy(&path, &kept).expect("a copy");
         }
-        let _ = fs::remove_file(&output);
         let described = problems
             .into_iter()
             .map(|problem| format!("seed {seed} of {}: {problem}", name_of(source)));

@@ -38,11 +38,17 @@ fn fixture(name: &str) -> PathBuf {
     workspace().join("fixtures").join(name)
 }
 
-/// All dumps of the corpus whose names start so; none, with a message, where there is no corpus.
+/// Whether a missing corpus or tool is a failure.
+fn is_required() -> bool {
+    env::var("DOTDUMP_REQUIRE_VALIDATORS").is_ok_and(|value| value == "1")
+}
+
+/// All dumps of the corpus whose names start so; none, with a message, where there is no corpus and none is required.
 fn corpus(prefix: &str) -> Vec<PathBuf> {
     let beside = || workspace().parent().map(|parent| parent.join("shared/corpus"));
     let folder = env::var_os("DOTDUMP_CORPUS").map(PathBuf::from).or_else(beside);
     let Some(entries) = folder.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else {
+        assert!(!is_required(), "no dumps in {folder:?} (DOTDUMP_CORPUS)");
         eprintln!("skipped: no dumps in {folder:?} (DOTDUMP_CORPUS)");
         return Vec::new();
     };
@@ -53,6 +59,7 @@ fn corpus(prefix: &str) -> Vec<PathBuf> {
             name.starts_with(prefix) && name.ends_with(".dmp")
         })
         .collect();
+    assert!(!dumps.is_empty(), "no {prefix}*.dmp in {folder:?}");
     dumps.sort();
     dumps
 }
@@ -224,8 +231,7 @@ fn stackwalk(dump: &Path) -> Option<Value> {
     let home = env::var_os("HOME").map(PathBuf::from)?;
     let program = home.join(".cache/dotdump-validators/cargo/bin/minidump-stackwalk");
     if !program.exists() {
-        let required = env::var("DOTDUMP_REQUIRE_VALIDATORS").is_ok_and(|value| value == "1");
-        assert!(!required, "{} is missing", program.display());
+        assert!(!is_required(), "{} is missing", program.display());
         eprintln!("skipped: no {}", program.display());
         return None;
     }

@@ -25,11 +25,13 @@ use dotdump_format::minidump::{
 };
 use dotdump_format::{Endian, Findings, ReadAt, Record, VirtAddr};
 
-/// Where the dumps lie; `None` without them.
+/// Where the dumps lie; `None` without them, unless they are required.
 fn corpus() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
     let corpus = std::env::var_os("DOTDUMP_CORPUS").map_or_else(beside, PathBuf::from);
     if !corpus.is_dir() {
+        let required = std::env::var("DOTDUMP_REQUIRE_VALIDATORS").is_ok_and(|value| value == "1");
+        assert!(!required, "no corpus at {} (DOTDUMP_CORPUS)", corpus.display());
         eprintln!("skipped: no corpus at {}", corpus.display());
         return None;
     }

@@ -19,7 +19,7 @@ use dotdump_format::minidump::unloaded_module_list::UnloadedModuleList;
 use dotdump_format::minidump::{Minidump, StreamContent};
 use dotdump_format::{Findings, ReadAt, VirtAddr, VirtRange};
 
-/// The corpus; `None`, with a message, where there is none.
+/// The corpus; `None`, with a message, where there is none and none is required.
 fn corpus() -> Option<PathBuf> {
     let path = std::env::var_os("DOTDUMP_CORPUS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus")),
@@ -28,6 +28,8 @@ fn corpus() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
+    let required = std::env::var("DOTDUMP_REQUIRE_VALIDATORS").is_ok_and(|value| value == "1");
+    assert!(!required, "no corpus at {} (DOTDUMP_CORPUS)", path.display());
     eprintln!("skipped: no corpus at {}", path.display());
     None
 }
