@@ -53,11 +53,15 @@ fn dumps() -> Option<Vec<PathBuf>> {
 fn refusal(dump: &Dump, options: &str) -> Option<&'static str> {
     let has_stack = |address: u64, size: u64| size > 0 && dump.has_any(address, size);
     let threads = dump.threads();
-    if !threads.is_empty() && !threads.iter().any(|thread| has_stack(thread.stack.0, thread.stack.1)) {
+    let letters = &options[2..];
+    // `A` takes what is there.
+    if !letters.contains('A')
+        && !threads.is_empty()
+        && !threads.iter().any(|thread| has_stack(thread.stack.0, thread.stack.1))
+    {
         return Some("-m:");
     }
-    let letters = &options[2..];
-    // Full memory out of a dump that is not full would be a lie; `A` takes what is there.
+    // Full memory out of a dump that is not full would be a lie.
     let is_full = dump.stream(MEMORY64_LIST).is_some() && dump.flags & 2 != 0;
     if letters.contains(['a', 'f']) && !is_full {
         return Some("-mf:");

@@ -7,6 +7,7 @@ use dotdump_snapshot::{DumpFile, MinidumpSnapshot};
 use dotdump_transcode::options::{DumpOptions, MiniOptions};
 use dotdump_transcode::report::Report;
 use dotdump_transcode::select::ImageFolders;
+use dotdump_transcode::shortfall::Severity;
 use dotdump_transcode::sink::{Cancel, Control, Destination};
 use dotdump_transcode::{Request, prepare};
 use indicatif::HumanBytes;
@@ -36,10 +37,14 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
 
     if !arguments.quiet {
         for shortfall in &conversion.report.absent {
-            warn(format_args!("warning: {shortfall}"));
+            match shortfall.severity {
+                Severity::Note => warn(format_args!("note: {shortfall}")),
+                _ => warn(format_args!("warning: {shortfall}")),
+            }
         }
     }
-    let missing = conversion.report.absent.len() as u64;
+    let absent = conversion.report.absent.iter();
+    let missing = absent.filter(|shortfall| shortfall.severity != Severity::Note).count() as u64;
     let refused = arguments.strict && missing > 0;
     if refused {
         let (things, were, are) = match missing {

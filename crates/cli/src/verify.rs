@@ -81,9 +81,11 @@ fn report(path: &Path, found: &Verification, against: Option<&(&Path, Against)>)
     let manifest = &found.manifest;
     if manifest.present {
         let options = manifest.options.as_deref().unwrap_or("unknown options");
-        let damage = match manifest.damaged_total {
-            0 => "all as they were written".to_owned(),
-            damaged => format!("{damaged} damaged"),
+        let unchecked = manifest.blocks - manifest.checked;
+        let damage = match (manifest.damaged_total, unchecked) {
+            (0, 0) => "all as they were written".to_owned(),
+            (damaged, 0) => format!("{damaged} damaged"),
+            (damaged, cut) => format!("{damaged} damaged, {cut} cut off"),
         };
         let _ = writeln!(
             text,
@@ -162,6 +164,9 @@ fn compared(text: &mut String, against: &Against) {
     }
     if erased.module_paths > 0 {
         let _ = writeln!(text, "shortened: {}", counted(erased.module_paths, "module name"));
+    }
+    for note in &against.notes {
+        let _ = writeln!(text, "note: {note}");
     }
     if !against.replaced.is_empty() {
         let _ = writeln!(text, "replaced: {}", against.replaced.join(", "));

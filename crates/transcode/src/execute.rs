@@ -8,7 +8,7 @@ use dotdump_snapshot::Memory;
 
 use crate::block_sums::BlockSums;
 use crate::filter::StackFilter;
-use crate::read_ahead::{self, Step};
+use crate::runs;
 use crate::sink::{Sink, SinkError};
 
 /// How much is held at a time, in bytes.
@@ -105,20 +105,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Copies a run of the source. Without checksums the operating system does that by itself; with them, each byte is
-    /// read once for both.
     fn copy(&mut self, offset: FileOffset, size: u64) -> Result<(), WriteError> {
-        let Self { origin, sink, sums, .. } = self;
-        let Some(sums) = sums else {
-            return Ok(sink.copy_from(origin.file, offset.0, size)?);
-        };
-        let position = sink.position();
-        read_ahead::read(origin.file, offset, size, position, sums, |step| {
-            Ok(match step {
-                Step::Data(bytes) => sink.write_all(bytes),
-                Step::Hole(size) => sink.hole(size),
-            }?)
-        })
+        match &mut self.sums {
+            Some(sums) => runs::copy(self.origin.file, offset, size, sums, self.sink),
+            None => Ok(self.sink.copy_from(self.origin.file, offset.0, size)?),
+        }
     }
 
     fn memory(&mut self, address: VirtAddr, size: u64, filter: Option<&StackFilter>) -> Result<(), WriteError> {

@@ -23,7 +23,8 @@ const MAX_SIZE: u64 = 4 << 20;
 /// The bytes at the start of a source that identify it.
 const HEAD: u64 = 4096;
 
-/// What a dump tells of its own making. It names no file, folder or person.
+/// What a dump tells of its own making. It holds no path; of names it has those of modules that something was missing of,
+/// and of people only what a comment says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA`].
