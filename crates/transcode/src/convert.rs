@@ -93,7 +93,7 @@ const TOLD_DAMAGE: usize = 8;
 
 /// What is broken in the source is missing in what is made of it.
 fn tell_damage(snapshot: &MinidumpSnapshot<'_>, shortfalls: &mut Shortfalls) {
-    let findings = snapshot.findings();
+    let findings = snapshot.findings_of_opening();
     for finding in findings.as_slice().iter().take(TOLD_DAMAGE) {
         shortfalls.warn("-m", format!("the source is damaged: {finding}"));
     }
@@ -123,7 +123,7 @@ fn made_alike(
     let is_alike = manifest.schema == SCHEMA
         && manifest.options == request.canonical()
         && request.images.is_empty()
-        && snapshot.findings().is_empty()
+        && snapshot.findings_of_opening().is_empty()
         && snapshot.missing_bytes() == 0;
     if !is_alike || request.options.mini.contains(MiniOptions::FILTER_MEMORY) && !is_filtered(snapshot, &manifest) {
         return Ok(None);

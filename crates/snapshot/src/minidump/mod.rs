@@ -112,6 +112,13 @@ impl<'a> MinidumpSnapshot<'a> {
         &self.dump
     }
 
+    /// What was found wrong when the dump was opened. [`ProcessSnapshot::findings`] also looks at the order of its
+    /// regions, for which it walks them all.
+    #[must_use]
+    pub const fn findings_of_opening(&self) -> &Findings {
+        &self.findings
+    }
+
     /// What the writer says that the dump contains.
     #[must_use]
     pub const fn flags(&self) -> MiniDumpType {
