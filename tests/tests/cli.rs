@@ -205,7 +205,10 @@ fn large_dump(path: &Path, size: u64) {
 fn interrupted(source: &Path, output: &Path, signal: rustix::process::Signal) -> Run {
     use rustix::process::{Pid, kill_process};
     let folder = source.parent().expect("a folder");
-    let mut child = Command::new(dotdump())
+    // Who runs this in the background may have these signals ignored, and a program leaves ignored signals alone.
+    let mut child = Command::new("env")
+        .arg("--default-signal=INT,TERM")
+        .arg(dotdump())
         .args(["convert".as_ref(), source.as_os_str(), output.as_os_str()])
         .args(["-ma", "-q"])
         .stdout(Stdio::null())
