@@ -1,6 +1,10 @@
 //! The memory that `-mi`, `-md` and `-mp` choose, against dumps that WinDbg's engine and dbghelp wrote with the same
 //! options (the flags in their headers tell). A rule that wants too little misses bytes that such a dump has; one that
 //! wants too much asks for bytes that it does not have.
+//!
+//! The source is the reference as well, so memory beyond the rules shows only where a map of the address space tells what
+//! the writer could have taken. Where a dump is matched but for some bytes, their number is what was found, so that a
+//! change shows, and the reason that is given for them is a guess.
 
 use dotdump_tests::minidump::Dump;
 use dotdump_tests::places::corpus_file;
@@ -66,7 +70,9 @@ const fn exact(theirs: u64) -> Agreement {
     }
 }
 
-/// A debugger wrote it (0x40041) while the whole process stood still: nothing may differ.
+/// A debugger wrote it (0x40041) while the whole process stood still: nothing may differ. What it has of its modules is
+/// taken as their data segments, because it has neither their headers nor a map of the address space: that part proves
+/// nothing about the rule for headers, the windows around pointers do.
 #[test]
 fn data_segments_and_indirect_memory_of_a_debugger_are_the_same_bit_for_bit() {
     agrees("greemate", "-mdi", &exact(681_874));
@@ -117,7 +123,7 @@ fn process_and_thread_data_of_dbghelp_are_the_same_bit_for_bit() {
     agrees("mwhax7", "-mp", &exact(168_632));
 }
 
-/// 25 bytes lie in `syzyasan_rtl.dll`: the program that crashed asked for them itself.
+/// 25 bytes lie in `syzyasan_rtl.dll`: it seems that the program that crashed asked for them itself.
 #[test]
 fn process_and_thread_data_of_windows_7_are_the_same_but_for_what_the_program_added() {
     agrees(
@@ -130,7 +136,7 @@ fn process_and_thread_data_of_windows_7_are_the_same_but_for_what_the_program_ad
     );
 }
 
-/// The program that crashed (`renderdoc.dll`) added three blocks of its own (272, 16,432 and 920 bytes).
+/// It seems that the program that crashed (`renderdoc.dll`) added three blocks of its own (272, 16,432 and 920 bytes).
 #[test]
 fn indirect_memory_of_dbghelp_is_the_same_but_for_what_the_program_added() {
     agrees(
@@ -143,9 +149,8 @@ fn indirect_memory_of_dbghelp_is_the_same_but_for_what_the_program_added() {
     );
 }
 
-/// Programs that dump themselves: the stack of the thread that writes changes between the search for pointers and its
-/// own capture, so that some of what was found hangs on words that are no more. All of it is whole windows, 256 bytes
-/// before and 768 after a pointer.
+/// Programs that dump themselves. What is missing is whole windows, 256 bytes before and 768 after a pointer: it seems
+/// that the stack of the thread that writes changes between the search for pointers and its own capture.
 #[test]
 fn indirect_memory_of_programs_that_dump_themselves_differs_by_the_writers_own_stack() {
     agrees(
@@ -166,8 +171,8 @@ fn indirect_memory_of_programs_that_dump_themselves_differs_by_the_writers_own_s
     );
 }
 
-/// The .NET runtime in that process adds the memory that a debugger of managed code needs: 174 KB that no stack points
-/// to.
+/// 174 KB that no stack points to: it seems that the .NET runtime in that process adds what a debugger of managed code
+/// needs.
 #[test]
 fn indirect_memory_of_a_managed_program_differs_by_what_the_runtime_added() {
     agrees(
@@ -180,8 +185,8 @@ fn indirect_memory_of_a_managed_program_differs_by_what_the_runtime_added() {
     );
 }
 
-/// Firefox, by its crash reporter (0x960): its other threads ran on while it was dumped, and the crash reporter adds
-/// memory. The map of the address space says that the rest of the missing 32 KiB of fiber-local storage of one thread
+/// Firefox, by its crash reporter (0x960): it seems that other threads ran on while it was dumped, and that the crash
+/// reporter adds memory. The map of the address space says that the rest of the missing 32 KiB of fiber-local storage of one thread
 /// is there, but the writer could not read it.
 #[test]
 fn a_browsers_dumps_agree_in_all_but_one_percent() {
