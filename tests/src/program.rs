@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wait4::Wait4 as _;
 
@@ -100,7 +100,8 @@ pub fn convert_well(source: &Path, output: &Path, options: &[&str]) -> Run {
 pub struct Cost {
     /// The exit code; `None` where a signal ended it.
     pub code: Option<i32>,
-    /// From start to end.
+    /// The time of processors that it used, in the program and in the system on its behalf. Waiting for a busy machine
+    /// or a slow disk is not in it.
     pub time: Duration,
     /// The largest resident set in bytes, mapped files included.
     pub memory: u64,
@@ -111,7 +112,6 @@ pub struct Cost {
 /// # Errors
 /// Where it cannot be started or waited for.
 pub fn measure<S: AsRef<OsStr>>(arguments: &[S], limit: Duration) -> io::Result<Cost> {
-    let start = Instant::now();
     // The limit is kept by another program, so that a hanging run costs no thread here.
     let mut child = Command::new("timeout")
         .args(["-s", "KILL", &format!("{}", limit.as_secs_f64())])
@@ -124,7 +124,7 @@ pub fn measure<S: AsRef<OsStr>>(arguments: &[S], limit: Duration) -> io::Result<
     let result = child.wait4()?;
     Ok(Cost {
         code: result.status.code(),
-        time: start.elapsed(),
+        time: result.rusage.utime + result.rusage.stime,
         memory: result.rusage.maxrss,
     })
 }
