@@ -24,7 +24,7 @@ impl Random {
 }
 
 /// What counts and sizes become.
-const EXTREMES: [u64; 8] = [
+pub(crate) const EXTREMES: [u64; 8] = [
     0,
     1,
     0x7FFF_FFFF,

@@ -32,7 +32,7 @@ pub fn skip(what: &str) {
     eprintln!("skipped: {what}");
 }
 
-fn beside(variable: &str, name: &str) -> Option<PathBuf> {
+pub(crate) fn beside(variable: &str, name: &str) -> Option<PathBuf> {
     let folder = env::var_os(variable)
         .map(PathBuf::from)
         .or_else(|| Some(workspace().parent()?.join("shared").join(name)))?;
@@ -58,6 +58,12 @@ pub fn corpus_file(part: &str) -> Option<PathBuf> {
     let mut found = dumps_in(&corpus()?, |name| name.contains(part));
     assert_eq!(found.len(), 1, "{part}: {found:?}");
     found.pop()
+}
+
+/// The dumps of the collection whose names start with `start`; none where it is not there.
+#[must_use]
+pub fn corpus_files(start: &str) -> Vec<PathBuf> {
+    corpus().map_or_else(Vec::new, |folder| dumps_in(&folder, |name| name.starts_with(start)))
 }
 
 /// The dumps in `folder` whose names `wanted` accepts, by name.

@@ -18,6 +18,9 @@ pub const TOOLS: [&str; 9] = [
     "udmp-cpp",
 ];
 
+/// The readers of 64-bit kernel dumps.
+pub const KERNEL_TOOLS: [&str; 5] = ["file", "kdmp-parser", "kdmp-cpp", "leechcore", "volatility"];
+
 /// What a reader makes of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -42,7 +45,7 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The first line that it printed.
     pub line: String,
-    /// The bytes of memory that it read and their checksum, for a reader that reads all memory.
+    /// The bytes or pages of memory that it read and their checksum, for a reader that reads all memory.
     pub memory: Option<(u64, String)>,
 }
 
@@ -92,8 +95,9 @@ pub fn ask(tool: &'static str, dump: &Path) -> Option<Answer> {
         line,
         memory: None,
     };
-    let bytes = answer.number("bytes").filter(|bytes| *bytes > 0);
-    answer.memory = bytes.zip(answer.field("crc").map(str::to_owned));
+    let amount = answer.number("bytes").or_else(|| answer.number("pages"));
+    let amount = amount.filter(|amount| *amount > 0);
+    answer.memory = amount.zip(answer.field("crc").map(str::to_owned));
     Some(answer)
 }
 

@@ -82,8 +82,50 @@ quantity! {
 }
 
 quantity! {
-    /// A virtual address of the process that was dumped.
+    /// A virtual address of the process or machine that was dumped.
     VirtAddr
+}
+
+quantity! {
+    /// A physical address of the machine that was dumped.
+    PhysAddr
+}
+
+quantity! {
+    /// The number of a page of physical memory (page frame number): its physical address in units of [`PAGE_SIZE`].
+    Pfn
+}
+
+/// The size of a page of physical memory in kernel dumps, in bytes. All machines that they are made of (x86, x64,
+/// ARM64) have pages of this size.
+pub const PAGE_SIZE: u64 = 0x1000;
+
+impl PhysAddr {
+    /// The page that it lies in.
+    #[must_use]
+    #[inline]
+    pub const fn pfn(self) -> Pfn {
+        Pfn(self.0 / PAGE_SIZE)
+    }
+
+    /// The distance from the start of its page, in bytes; below [`PAGE_SIZE`].
+    #[must_use]
+    #[inline]
+    pub const fn offset_in_page(self) -> u64 {
+        self.0 % PAGE_SIZE
+    }
+}
+
+impl Pfn {
+    /// The address of the page's first byte; `None` where that is not below 2^64.
+    #[must_use]
+    #[inline]
+    pub const fn address(self) -> Option<PhysAddr> {
+        match self.0.checked_mul(PAGE_SIZE) {
+            Some(address) => Some(PhysAddr(address)),
+            None => None,
+        }
+    }
 }
 
 /// A 32-bit file offset, as most of a minidump's records hold it (`RVA` in `minidumpapiset.h`). Zero means "absent".

@@ -9,7 +9,7 @@ use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::addr::{FileOffset, Rva, VirtAddr};
+use crate::addr::{FileOffset, PAGE_SIZE, Pfn, Rva, VirtAddr};
 use crate::error::Error;
 use crate::minidump::LocationDescriptor;
 use crate::record::{Endian, Record};
@@ -54,6 +54,29 @@ pub enum Piece {
         /// The number of bytes.
         size: u64,
     },
+    /// Pages of a machine's physical memory, in ascending order: all that were chosen between `first` and `end`. One
+    /// piece stands for millions of them; the set of pages that were chosen is not part of the plan.
+    Pages {
+        /// The first page that may be among them.
+        first: Pfn,
+        /// The page behind the last one that may be.
+        end: Pfn,
+        /// How many they are.
+        pages: u64,
+    },
+    /// The set of pages that were chosen, as a bitmap from page 0 on: bit `p % 8` of byte `p / 8` stands for page `p`.
+    PageBitmap {
+        /// The number of bits, a multiple of 64.
+        bits: u64,
+    },
+    /// The set of pages that were chosen, as runs in ascending order: the first page and the number of pages of each,
+    /// in 8 bytes each.
+    PageRanges {
+        /// The first page that may be in one of them.
+        first: Pfn,
+        /// The number of runs.
+        ranges: u64,
+    },
 }
 
 impl Piece {
@@ -67,6 +90,9 @@ impl Piece {
             | Self::Filtered { size, .. }
             | Self::Checksums { size, .. }
             | Self::Zeros { size } => *size,
+            Self::Pages { pages, .. } => pages.saturating_mul(PAGE_SIZE),
+            Self::PageBitmap { bits } => bits.div_ceil(8),
+            Self::PageRanges { ranges, .. } => ranges.saturating_mul(16),
         }
     }
 }

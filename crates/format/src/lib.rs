@@ -97,6 +97,47 @@
 //! # Ok::<(), dotdump_format::Error>(())
 //! ```
 //!
+//! # Kernel dumps
+//!
+//! A dump of a whole machine has a [header](kernel::header) of fixed size (0x1000 bytes of 32-bit Windows, 0x2000 of
+//! 64-bit), and behind it what the header's [type](kernel::DumpType) says: pages of physical memory, which a short list
+//! of [runs](kernel::physical_memory), a [bitmap](kernel::bitmap) or [ranges](kernel::range) number, or copies of a few
+//! structures (a [triage dump](kernel::triage)). Blocks of [secondary data](kernel::secondary_data) may follow.
+//!
+//! ```text
+//! 0x0000  header      "PAGEDU64", bugcheck, registers, root of the page tables, where debuggers start
+//! 0x2000  body        runs: the pages; bitmap or ranges: which pages there are, then the pages; triage: its sections
+//!    ...  "DumpBlob"  secondary data
+//! ```
+//!
+//! Windows fills a header with `PAGE` over and over, and then stores what it knows: [`kernel::filler`] tells values from
+//! what was never set, and the methods of [`Header`](kernel::Header) answer `None` for the latter.
+//!
+//! ```
+//! use dotdump_format::kernel::{Body, DumpType, Header, KernelDump, Machine, MemoryRun};
+//! use dotdump_format::{FileOffset, Pfn};
+//!
+//! // A complete dump of a machine that has two pages.
+//! let mut header = Header::unset(Machine::Amd64);
+//! header.set_physical_memory(&[MemoryRun { base_page: Pfn(0x100), page_count: 2 }])?;
+//! if let Header::Dump64(fields) = &mut header {
+//!     fields.machine_image_type = 0x8664.into();
+//!     fields.dump_type = DumpType::FULL.0.into();
+//!     fields.bug_check_code = 0xE2.into();
+//! }
+//! let mut file = header.as_bytes().to_vec();
+//! file.extend([0; 0x2000]);
+//!
+//! let dump = KernelDump::open(&file)?;
+//! assert_eq!(dump.header.bug_check_code(), Some(0xE2));
+//! assert_eq!(dump.header.number_processors(), None);
+//! assert_eq!(dump.body, Body::Runs { first_page: FileOffset(0x2000), pages: 2 });
+//! assert!(dump.findings.is_empty());
+//! # Ok::<(), dotdump_format::Error>(())
+//! ```
+//!
+//! Which page is where, page tables, and the kernel's own lists are the matter of `dotdump-snapshot`.
+//!
 //! # Names
 //!
 //! Types carry the names of the Windows headers (`minidumpapiset.h`, `winnt.h`) in Rust's spelling, without their
@@ -108,9 +149,13 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod core_note;
 pub mod error;
+pub mod kdump;
+pub mod kernel;
 pub mod layout;
 pub mod minidump;
+pub mod pe;
 pub mod record;
 pub mod source;
 pub mod table;
@@ -118,7 +163,7 @@ pub mod table;
 mod test_dump;
 pub mod time;
 
-pub use addr::{FileOffset, Rva, VirtAddr, VirtRange};
+pub use addr::{FileOffset, PAGE_SIZE, Pfn, PhysAddr, Rva, VirtAddr, VirtRange};
 pub use error::{Error, Finding, Findings};
 pub use record::{Endian, Record};
 pub use source::ReadAt;
