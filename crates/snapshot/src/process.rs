@@ -182,6 +182,17 @@ pub trait ProcessSnapshot {
     /// Bytes of memory that the source claims to hold and does not have.
     fn missing_bytes(&self) -> u64;
 
+    /// Whether it has no more than the memory that was resident: pages that are not there were paged out or never
+    /// used, and nothing is wrong with the source.
+    fn is_resident_only(&self) -> bool {
+        false
+    }
+
+    /// The process's environment block, where something other than its threads' blocks tells it.
+    fn environment_block(&self) -> Option<VirtAddr> {
+        None
+    }
+
     /// Where code lies or lay that belongs to no loaded module: unloaded modules, and code made at run time.
     ///
     /// # Errors

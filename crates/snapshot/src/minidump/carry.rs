@@ -129,7 +129,7 @@ fn host_modules(dump: &Minidump<'_>, stream: &Stream<'_>, findings: &mut Finding
 }
 
 /// A MemoryInfoList made from a map in another form.
-pub(super) struct MadeMemoryInfo(pub(super) Vec<Region>);
+pub(crate) struct MadeMemoryInfo(pub(crate) Vec<Region>);
 
 impl WriteStream for MadeMemoryInfo {
     fn stream_type(&self) -> StreamType {

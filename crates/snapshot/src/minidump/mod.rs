@@ -2,7 +2,7 @@
 
 mod carry;
 mod memory_index;
-mod overlap;
+pub(crate) mod overlap;
 mod region_map;
 
 use std::borrow::Cow;
@@ -24,6 +24,7 @@ use dotdump_format::{Endian, Error, FileOffset, Findings, ReadAt, Rva, Table, Vi
 use crate::memory::Memory;
 use crate::process::{Blob, Content, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
 use crate::regions::Region;
+pub(crate) use carry::MadeMemoryInfo;
 use memory_index::MemoryIndex;
 use region_map::RegionMap;
 
@@ -373,7 +374,7 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
         }
         if stream_type == StreamType::MEMORY_INFO_LIST && self.has_regions() {
             let regions = self.regions().collect::<Result<Vec<Region>, Error>>()?;
-            return Ok(Some(Content::Typed(Box::new(carry::MadeMemoryInfo(regions)))));
+            return Ok(Some(Content::Typed(Box::new(MadeMemoryInfo(regions)))));
         }
         Ok(None)
     }

@@ -5,7 +5,7 @@ use dotdump_format::{VirtAddr, VirtRange};
 use crate::memory::Extent;
 
 /// Sorts extents by address; where two hold the same address, the one that came first keeps it.
-pub(super) fn without_overlaps(extents: Vec<Extent>) -> Vec<Extent> {
+pub(crate) fn without_overlaps(extents: Vec<Extent>) -> Vec<Extent> {
     let mut order: Vec<(usize, Extent)> = extents.into_iter().enumerate().collect();
     order.sort_by_key(|(position, extent)| (extent.range.start, *position));
     if order
