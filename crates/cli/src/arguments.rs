@@ -10,12 +10,15 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 use dotdump_transcode::options::table::{Argument, DUMP_OPTIONS, DumpOption, MINI_OPTIONS};
-use dotdump_transcode::options::{DumpOptions, MiniOptions};
+use dotdump_transcode::options::{DumpKind, DumpOptions, MiniOptions, OptionsError};
+
+use dotdump_transcode::request::PageLayout;
 
 use crate::dump_arguments::{self, Grammar};
+use crate::process_name::ProcessName;
 use crate::size::parse_size;
 
-/// Makes smaller crash dumps (minidumps) out of larger ones, the way WinDbg's .dump does.
+/// Makes smaller crash dumps out of larger ones, of processes and of whole machines, the way WinDbg's .dump does.
 #[derive(Debug, Parser)]
 // Command lines are put together by scripts and people in turn: to say something twice is no mistake.
 #[command(name = "dotdump", version, arg_required_else_help = true, args_override_self = true)]
@@ -28,7 +31,7 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Make a dump from a dump
+    /// Make a dump from a dump, or from an image of a machine's memory
     Convert(Box<ConvertArguments>),
     /// Show what is in a dump
     Inspect(InspectArguments),
@@ -48,7 +51,7 @@ pub(crate) enum Action {
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArguments {
-    /// The dump to read
+    /// The dump to read: a minidump, a kernel dump, an ELF core or kdump file of a machine, a raw image of its memory
     #[arg(value_name = "SOURCE", value_parser = file_with_random_access())]
     pub(crate) source: PathBuf,
 
@@ -58,6 +61,23 @@ pub(crate) struct ConvertArguments {
 
     #[command(flatten)]
     pub(crate) dump: DumpArguments,
+
+    /// How the pages of a machine are found in the dump
+    #[arg(long, value_name = "LAYOUT", value_enum)]
+    pub(crate) layout: Option<Layout>,
+
+    /// Write a minidump of this process of a machine, by its id or the name of its image
+    #[arg(long, value_name = "PID|NAME")]
+    pub(crate) process: Option<ProcessName>,
+
+    /// Accept a process of --process that holds secrets of all users: lsass.exe
+    #[arg(long, requires = "process")]
+    pub(crate) allow_sensitive_process: bool,
+
+    /// Where the parts of a raw image of memory lie: lines of address, size and perhaps file offset, or what QEMU
+    /// prints for `info mtree -f`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) memory_map: Option<PathBuf>,
 
     /// A folder with images (EXE, DLL, ELF) of the modules, for their headers and code. May be repeated
     #[arg(long, value_name = "DIR")]
@@ -110,9 +130,13 @@ impl ConvertArguments {
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// The dump to read
+    /// The dump to read: a minidump, a kernel dump, an ELF core or kdump file of a machine, a raw image of its memory
     #[arg(value_name = "DUMP", value_parser = file_with_random_access())]
     pub(crate) dump: PathBuf,
+
+    /// Where the parts of a raw image of memory lie
+    #[arg(long, value_name = "FILE")]
+    pub(crate) memory_map: Option<PathBuf>,
 
     /// Print one JSON document with everything
     #[arg(long)]
@@ -134,6 +158,10 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "SOURCE", value_parser = file_with_random_access())]
     pub(crate) against: Option<PathBuf>,
 
+    /// Where the parts of SOURCE lie, where it is a raw image of memory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) memory_map: Option<PathBuf>,
+
     /// Print one JSON document with all checks
     #[arg(long)]
     pub(crate) json: bool,
@@ -141,6 +169,27 @@ pub(crate) struct VerifyArguments {
     /// Read the files instead of mapping them to memory
     #[arg(long)]
     pub(crate) no_mmap: bool,
+}
+
+/// How the pages of a machine are found in its dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    /// By a bitmap, as Windows writes them; the usual way
+    Bitmap,
+    /// By ranges, as WinDbg writes them since 2022; older debuggers cannot open it. x64 only
+    Range,
+    /// By runs in the header, as Windows wrote complete dumps up to 7; few runs fit
+    Runs,
+}
+
+impl From<Layout> for PageLayout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Bitmap => Self::Bitmap,
+            Layout::Range => Self::Range,
+            Layout::Runs => Self::Runs,
+        }
+    }
 }
 
 /// When to show progress.
@@ -176,14 +225,6 @@ impl Args for DumpArguments {
 
 impl FromArgMatches for DumpArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        for option in DUMP_OPTIONS {
-            if let Some(reason) = option.refused_for_user
-                && matches.value_source(option.long) == Some(ValueSource::CommandLine)
-            {
-                let message = format!("-{} is refused: {reason}", option.short);
-                return Err(clap::Error::raw(ErrorKind::InvalidValue, message));
-            }
-        }
         let mini = matches
             .get_many("mini")
             .into_iter()
@@ -193,6 +234,7 @@ impl FromArgMatches for DumpArguments {
             .map_err(|error| clap::Error::raw(ErrorKind::ArgumentConflict, error))?;
         Ok(Self {
             options: DumpOptions {
+                kind: kind(matches)?,
                 mini,
                 overwrite: matches.get_flag("overwrite"),
                 comment: matches.get_one("comment").cloned(),
@@ -206,13 +248,37 @@ impl FromArgMatches for DumpArguments {
     }
 }
 
+/// The kind of dump that the options ask for.
+fn kind(matches: &ArgMatches) -> Result<DumpKind, clap::Error> {
+    let avx_state = || {
+        matches
+            .get_many("full")
+            .into_iter()
+            .flatten()
+            .any(|letters: &String| letters.contains('y'))
+    };
+    let full = DumpKind::Full { avx_state: avx_state() };
+    let mut given = [DumpKind::Mini, full, DumpKind::Kernel, DumpKind::KernelActive]
+        .into_iter()
+        .filter(|kind| matches.value_source(kind.long_name()) == Some(ValueSource::CommandLine));
+    match (given.next(), given.next()) {
+        (Some(first), Some(second)) => {
+            let error = OptionsError::Kinds { first, second };
+            Err(clap::Error::raw(ErrorKind::ArgumentConflict, error))
+        }
+        (first, _) => Ok(first.unwrap_or_default()),
+    }
+}
+
 /// The argument for an option of the flag table.
 fn argument(option: &'static DumpOption) -> Arg {
-    let mut argument = Arg::new(option.long).long(option.long).help(option.about);
+    let mut argument = Arg::new(option.long).long(option.long);
     let mut letters = option.short.chars();
-    if let (Some(short), None) = (letters.next(), letters.next()) {
-        argument = argument.short(short);
-    }
+    argument = match (letters.next(), letters.next()) {
+        (Some(short), None) => argument.short(short).help(option.about),
+        // Two letters are nothing that a short option can have elsewhere.
+        _ => argument.help(format!("{}: {}", option.about, option.usage())),
+    };
     match option.argument {
         Argument::None => argument.action(ArgAction::SetTrue),
         Argument::Text(name) => argument.value_name(name).allow_hyphen_values(true),
@@ -345,153 +411,4 @@ impl Grammar for Known<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_line(line: &str) -> Result<Arguments, clap::Error> {
-        parse(line.split(' ').map(OsString::from))
-    }
-
-    fn convert(line: &str) -> ConvertArguments {
-        match parse_line(&format!("dotdump convert {line}"))
-            .expect("a good line")
-            .action
-        {
-            Action::Convert(arguments) => *arguments,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn refused(line: &str) -> String {
-        let error = parse_line(&format!("dotdump {line}")).expect_err("a wrong line");
-        assert_eq!(error.exit_code(), 2, "{line}");
-        error.to_string()
-    }
-
-    #[test]
-    fn the_command_is_consistent() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn every_option_of_the_table_is_read() {
-        let known: Vec<_> = DUMP_OPTIONS.iter().map(|option| option.long).collect();
-        assert_eq!(
-            known,
-            ["mini", "full", "overwrite", "comment"],
-            "DumpArguments must read all of them"
-        );
-    }
-
-    #[test]
-    fn without_options_it_is_a_small_dump_that_replaces_nothing() {
-        let arguments = convert("a b");
-        assert_eq!(arguments.dump.options, DumpOptions::default());
-        assert_eq!((arguments.source, arguments.output), ("a".into(), "b".into()));
-    }
-
-    #[test]
-    fn short_and_long_names_mean_the_same() {
-        for line in [
-            "a b -mFhut -o -c -x",
-            "a /mFhut b /c -x /o",
-            "--mini=Fhut --overwrite --comment -x a b",
-            "--mini=Fh --comment=-x a b --mini -mut -o -o",
-            "-qo a b -mFhut -c -x",
-        ] {
-            let options = convert(line).dump.options;
-            assert_eq!(options.to_string(), "-mFhut -o -c \"-x\"", "{line}");
-        }
-    }
-
-    #[test]
-    fn absolute_paths_stay_paths() {
-        let arguments = convert("/mnt/a.dmp /ma /media");
-        assert_eq!(
-            (arguments.source, arguments.output),
-            ("/mnt/a.dmp".into(), "/media".into())
-        );
-        assert_eq!(arguments.dump.options.to_string(), "-ma");
-        let arguments = convert("-- /ma -o");
-        assert_eq!((arguments.source, arguments.output), ("/ma".into(), "-o".into()));
-    }
-
-    #[test]
-    fn other_options_are_read() {
-        let arguments = convert("a - --image-path x --image-path y --max-size 200K --report /ma --progress never");
-        assert!(arguments.to_standard_output());
-        assert_eq!(arguments.image_path, [PathBuf::from("x"), PathBuf::from("y")]);
-        assert_eq!(arguments.max_size, Some(200 << 10));
-        assert_eq!(arguments.report, Some("/ma".into()));
-        assert_eq!(arguments.progress, ProgressMode::Never);
-        assert_eq!(arguments.dump.options.mini, MiniOptions::empty());
-    }
-
-    #[test]
-    fn what_is_said_twice_counts_as_it_was_said_last() {
-        let arguments =
-            convert("a b -q -q --strict --strict -c x -c y --report r --report s --max-size 1 --max-size 2");
-        assert!(arguments.quiet && arguments.strict);
-        assert_eq!(arguments.dump.options.comment.as_deref(), Some("y"));
-        assert_eq!((arguments.report, arguments.max_size), (Some("s".into()), Some(2)));
-    }
-
-    #[test]
-    fn mistakes_are_told() {
-        for (line, text) in [
-            ("convert a b -mq", "unknown letter `q` after -m"),
-            ("convert a b --mini=hq", "unknown letter `q` after -m"),
-            ("convert a b -mrf", "-mr and -mf contradict each other"),
-            ("convert a b -mr -ma", "-mr and -mf contradict each other"),
-            (
-                "convert a b -f",
-                "-f is refused: a complete memory dump can only be made of a whole machine",
-            ),
-            ("convert a b /fy", "use -ma"),
-            ("convert a b -fz", "unknown dump option `-fz`"),
-            (
-                "convert a b -comment",
-                "unknown dump option `-comment`; did you mean `-c TEXT`?",
-            ),
-            ("convert a b -c", "a value is required for '--comment <TEXT>'"),
-            ("convert a b -k", "unexpected argument '-k'"),
-            ("convert a b -u", "unexpected argument '-u'"),
-            ("convert a b -ba", "unexpected argument '-b'"),
-            ("convert a b -M", "unexpected argument '-M'"),
-            ("convert a", "<OUTPUT>"),
-            ("convert a b /u", "unexpected argument '/u'"),
-            ("convert - b", "standard input"),
-            ("inspect -", "standard input"),
-            ("inspect a -ma", "unexpected argument '-m'"),
-            ("verify a --against -", "standard input"),
-            ("convert a b -m -i", "did you mean `-mi`?"),
-            ("convert a b --report -", "standard output"),
-            ("convert a b --max-size 1X", "unknown unit `X`"),
-            ("capture a b", "unrecognized subcommand"),
-        ] {
-            let message = refused(line);
-            assert!(message.contains(text), "{line}: {message}");
-        }
-    }
-
-    #[test]
-    fn help_names_every_letter_and_option() {
-        let error = parse_line("dotdump convert --help").expect_err("help");
-        assert_eq!(error.exit_code(), 0);
-        let help = error.to_string();
-        for option in MINI_OPTIONS {
-            assert!(
-                help.contains(&format!(" {}  {}", option.letter, &option.about[..20])),
-                "{}: {help}",
-                option.letter
-            );
-        }
-        for option in DUMP_OPTIONS {
-            assert!(
-                help.contains(&format!("-{}, --{}", option.short, option.long)),
-                "{}: {help}",
-                option.short
-            );
-        }
-    }
-}
+mod tests;

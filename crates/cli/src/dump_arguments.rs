@@ -151,6 +151,10 @@ mod tests {
             ),
             ("dotdump convert a b /ma -mi", "dotdump convert a b --mini=a --mini=i"),
             ("dotdump convert /fy a b -f", "dotdump convert --full=y a b --full"),
+            (
+                "dotdump convert /k a b -ka",
+                "dotdump convert --kernel a b --kernel-active",
+            ),
             ("dotdump convert a b -mrf", "dotdump convert a b --mini=rf"),
             ("dotdump convert a - -q -o", "dotdump convert a - -q --overwrite"),
             ("dotdump -q convert -o", "dotdump -q convert --overwrite"),
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_word_that_only_starts_like_an_option_is_refused_with_a_dash() {
-        for word in ["-ob", "-comment", "-fz"] {
+        for word in ["-ob", "-comment", "-fz", "-kz", "-kay"] {
             let words = ["dotdump", "convert", word].map(OsString::from);
             assert!(spell_out(words, &Convert).is_err(), "{word}");
         }
@@ -224,8 +228,8 @@ mod tests {
             "dotdump convert --mini=q --mini==a"
         );
         assert_eq!(
-            spelled("dotdump convert -M -k -u"),
-            "dotdump convert -M -k -u",
+            spelled("dotdump convert -M -K -u"),
+            "dotdump convert -M -K -u",
             "for others to refuse"
         );
     }

@@ -7,6 +7,8 @@ mod counted;
 mod dump_arguments;
 mod exit;
 mod inspect;
+mod misuse;
+mod process_name;
 mod progress;
 mod report_file;
 mod signals;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 
 use arguments::Action;
 use exit::Exit;
+use misuse::Misuse;
 
 fn main() -> ExitCode {
     let arguments = match arguments::parse(std::env::args_os()) {
@@ -39,7 +42,11 @@ fn main() -> ExitCode {
     };
     let exit = result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "dotdump: {error:#}");
-        Exit::Failure
+        if error.is::<Misuse>() {
+            Exit::Usage
+        } else {
+            Exit::Failure
+        }
     });
     exit.into()
 }

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dotdump_transcode::report::Report;
 use dotdump_transcode::sink::{Control, Destination, Sink, SinkError};
 
 /// Where a report goes. Like a dump it appears whole or not at all, and only once [`ReportFile::finish`] is done.
@@ -57,8 +56,7 @@ impl<'a> ReportFile<'a> {
     }
 
     /// Writes the report.
-    pub(crate) fn finish(self, report: &Report, control: Control<'a>) -> anyhow::Result<Finished> {
-        let mut text = serde_json::to_vec_pretty(report)?;
+    pub(crate) fn finish(self, mut text: Vec<u8>, control: Control<'a>) -> anyhow::Result<Finished> {
         text.push(b'\n');
         let Self { path, state } = self.open(control)?;
         if let State::Open(mut sink) = state {

@@ -1,8 +1,8 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
 use dotdump_format::minidump::MiniDumpType;
-use dotdump_format::{Error, Findings};
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot, ProcessSnapshot, RangeSet, ThreadSnapshot};
+use dotdump_format::{Error, Findings, PAGE_SIZE, ReadAt};
+use dotdump_snapshot::{DumpFile, MachineProcess, MinidumpSnapshot, ProcessSnapshot, RangeSet, ThreadSnapshot};
 
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
@@ -59,9 +59,56 @@ pub struct Conversion<'a> {
 /// [`ConvertError`].
 pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Result<Conversion<'a>, ConvertError> {
     let mut shortfalls = Shortfalls::default();
-    tell_damage(snapshot, &mut shortfalls);
+    tell_damage(snapshot.findings_of_opening(), &mut shortfalls);
     let again = made_alike(snapshot, request, &mut shortfalls)?;
-    let mut draft = Draft::choose(snapshot, request, again, shortfalls)?;
+    let identity = SourceIdentity::of(snapshot, snapshot.dump().source())?;
+    prepare_draft(snapshot, identity, request, again, shortfalls)
+}
+
+/// Plans a dump of a process that was found in a machine: nothing is written yet. `source` is the machine's file;
+/// [`Conversion::write`] copies from it. What was guessed of the process is noted in the report.
+///
+/// # Errors
+/// [`ConvertError`].
+pub fn prepare_process<'a>(
+    process: &'a MachineProcess<'_>,
+    source: &dyn ReadAt,
+    request: &Request,
+) -> Result<Conversion<'a>, ConvertError> {
+    let mut shortfalls = Shortfalls::default();
+    tell_damage(process.findings(), &mut shortfalls);
+    for guess in process.guesses() {
+        shortfalls.note(PROCESS, format!("guessed: {guess}"));
+    }
+    let walked = process.walked();
+    for (pages, what) in [
+        (walked.page_file, "in page files"),
+        (walked.demand_zero, "zero and were never used"),
+        (walked.file_backed, "in mapped files"),
+        (process.missing_bytes() / PAGE_SIZE, "in memory that the source lacks"),
+    ] {
+        if pages > 0 {
+            shortfalls.warn(
+                PROCESS,
+                format!("{pages} pages of the process are {what}: the dump lacks them"),
+            );
+        }
+    }
+    let identity = SourceIdentity::of(process, source)?;
+    prepare_draft(process, identity, request, None, shortfalls)
+}
+
+/// The option that asks for a process of a machine.
+const PROCESS: &str = "--process";
+
+fn prepare_draft<'a>(
+    snapshot: &'a dyn ProcessSnapshot,
+    identity: SourceIdentity,
+    request: &Request,
+    again: Option<Manifest>,
+    shortfalls: Shortfalls,
+) -> Result<Conversion<'a>, ConvertError> {
+    let mut draft = Draft::choose(snapshot, identity, request, again, shortfalls)?;
     let (mut planned, mut told) = draft.plan()?;
     if let Some(limit) = request.max_size
         && draft.again.is_none()
@@ -92,8 +139,7 @@ pub fn prepare<'a>(snapshot: &'a MinidumpSnapshot<'a>, request: &Request) -> Res
 const TOLD_DAMAGE: usize = 8;
 
 /// What is broken in the source is missing in what is made of it.
-fn tell_damage(snapshot: &MinidumpSnapshot<'_>, shortfalls: &mut Shortfalls) {
-    let findings = snapshot.findings_of_opening();
+fn tell_damage(findings: &Findings, shortfalls: &mut Shortfalls) {
     for finding in findings.as_slice().iter().take(TOLD_DAMAGE) {
         shortfalls.warn("-m", format!("the source is damaged: {finding}"));
     }
@@ -148,7 +194,8 @@ fn is_filtered(snapshot: &MinidumpSnapshot<'_>, manifest: &Manifest) -> bool {
 
 /// What is chosen, before it is laid out.
 struct Draft<'a, 'r> {
-    snapshot: &'a MinidumpSnapshot<'a>,
+    snapshot: &'a dyn ProcessSnapshot,
+    identity: SourceIdentity,
     request: &'r Request,
     /// The manifest of a source that was made with the same options.
     again: Option<Manifest>,
@@ -161,7 +208,8 @@ struct Draft<'a, 'r> {
 
 impl<'a, 'r> Draft<'a, 'r> {
     fn choose(
-        snapshot: &'a MinidumpSnapshot<'a>,
+        snapshot: &'a dyn ProcessSnapshot,
+        identity: SourceIdentity,
         request: &'r Request,
         again: Option<Manifest>,
         mut shortfalls: Shortfalls,
@@ -173,7 +221,10 @@ impl<'a, 'r> Draft<'a, 'r> {
             ImageMemory::none(snapshot.memory())
         };
         let selection = match &again {
-            Some(_) => select_again(snapshot, snapshot.flags())?,
+            Some(_) => {
+                let flags = MiniDumpType::from_bits_retain(snapshot.header().flags.get());
+                select_again(snapshot, flags)?
+            }
             None => select(snapshot, request, &memory, &mut shortfalls)?,
         };
         if shortfalls.is_refusal() {
@@ -185,6 +236,7 @@ impl<'a, 'r> Draft<'a, 'r> {
         };
         Ok(Self {
             snapshot,
+            identity,
             request,
             again,
             memory,
@@ -269,7 +321,7 @@ impl<'a, 'r> Draft<'a, 'r> {
             schema: SCHEMA,
             tool: concat!("dotdump ", env!("CARGO_PKG_VERSION")).to_owned(),
             options: self.request.canonical(),
-            source: SourceIdentity::of(self.snapshot)?,
+            source: self.identity.clone(),
             left_out: Vec::new(),
             absent: shortfalls.as_slice().to_vec(),
             erased: spans(areas().map(|area| area.range).collect()),
@@ -307,9 +359,10 @@ impl Conversion<'_> {
     /// [`WriteError`]; the sink is then to be dropped.
     pub fn write(&mut self, source: &DumpFile, sink: &mut dyn Sink) -> Result<Done, WriteError> {
         let origin = Origin {
-            file: source.file(),
+            file: Some(source.file()),
             memory: &self.memory,
             filter: self.filter.as_ref(),
+            pages: None,
         };
         let done = execute::write(&self.planned.plan, &origin, sink)?;
         self.report.erased.words = self.filter.as_ref().map(|_| done.erased_words);

@@ -5,8 +5,8 @@
 //! four little-endian bytes for each block of the file before them, the last block shorter.
 
 use dotdump_format::minidump::{Minidump, StreamType};
-use dotdump_format::{Error, FileOffset, VirtRange};
-use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
+use dotdump_format::{Error, FileOffset, ReadAt, VirtRange};
+use dotdump_snapshot::ProcessSnapshot;
 use serde::{Deserialize, Serialize};
 
 use crate::shortfall::Shortfall;
@@ -18,7 +18,7 @@ pub const SCHEMA: u32 = 1;
 pub const BLOCK: u64 = 1 << 20;
 
 /// The longest manifest that is read, in bytes.
-const MAX_SIZE: u64 = 4 << 20;
+pub(crate) const MAX_SIZE: u64 = 4 << 20;
 
 /// The bytes at the start of a source that identify it.
 const HEAD: u64 = 4096;
@@ -65,12 +65,11 @@ pub struct SourceIdentity {
 }
 
 impl SourceIdentity {
-    /// The identity of a dump.
+    /// The identity of a process in the file `source`.
     ///
     /// # Errors
     /// [`Error::Read`] where the medium fails.
-    pub fn of(snapshot: &MinidumpSnapshot<'_>) -> Result<Self, Error> {
-        let source = snapshot.dump().source();
+    pub fn of(snapshot: &dyn ProcessSnapshot, source: &dyn ReadAt) -> Result<Self, Error> {
         let head = source.size().min(HEAD);
         let head = source.bytes(FileOffset(0), usize::try_from(head).unwrap_or(0))?;
         let header = snapshot.header();

@@ -95,6 +95,12 @@ pub fn listed(message: &str, names: &[String]) -> String {
     }
 }
 
+impl Extend<Shortfall> for Shortfalls {
+    fn extend<T: IntoIterator<Item = Shortfall>>(&mut self, shortfalls: T) {
+        self.list.extend(shortfalls);
+    }
+}
+
 impl From<Vec<Shortfall>> for Shortfalls {
     fn from(list: Vec<Shortfall>) -> Self {
         Self { list }

@@ -3,12 +3,14 @@
 
 mod debug_format;
 mod dump_options;
+mod kind;
 mod markdown;
 mod mini;
 pub mod table;
 
 pub use debug_format::DebugFormat;
-pub use dump_options::DumpOptions;
+pub use dump_options::{DumpOptions, Subject};
+pub use kind::DumpKind;
 pub use markdown::{TABLE_BEGIN, TABLE_END, markdown_table, replace_markdown_table};
 pub use mini::MiniOptions;
 
@@ -30,6 +32,22 @@ pub enum OptionsError {
         /// The other one.
         second: char,
         /// Why there is no dump that has both.
+        reason: &'static str,
+    },
+    /// Two options for dumps of different kinds.
+    #[error("{first} and {second} contradict each other: a dump is of one kind")]
+    Kinds {
+        /// One of them.
+        first: DumpKind,
+        /// The other one.
+        second: DumpKind,
+    },
+    /// An option that the dump of such a thing cannot have.
+    #[error("{option} is refused: {reason}")]
+    Refused {
+        /// The option, as in WinDbg.
+        option: String,
+        /// Why, and what to do instead.
         reason: &'static str,
     },
     /// Bits that no option stands for.

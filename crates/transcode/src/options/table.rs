@@ -51,7 +51,7 @@ pub struct DumpOption {
     pub about: &'static str,
     /// What a source must have for it.
     pub needs: &'static str,
-    /// Why it is refused for a dump of a process, where it is.
+    /// Why it is refused for the dump of a process, where it is.
     pub refused_for_user: Option<&'static str>,
 }
 
@@ -61,18 +61,40 @@ pub const DUMP_OPTIONS: &[DumpOption] = &[
         short: "m",
         long: "mini",
         argument: Argument::MiniLetters,
-        about: "Write a small dump; the default. Letters add to it",
-        needs: "stack memory of at least one thread",
+        about: "Write a small dump; the default. Of a process a minidump, to which letters add; of a machine a small \
+                (triage) memory dump, which takes no letters",
+        needs: "stack memory of at least one thread; of a machine, its kernel's memory",
         refused_for_user: None,
     },
     DumpOption {
         short: "f",
         long: "full",
         argument: Argument::Letters("y"),
-        about: "Write a complete memory dump; refused for the dump of a process, where -ma does it",
-        needs: "a dump of a whole machine",
+        about: "Write a complete memory dump of a machine (of a process -ma does it); y: with extended processor state",
+        needs: "the pages of a machine",
         refused_for_user: Some(
             "a complete memory dump can only be made of a whole machine; for a process use -ma \
+             (everything that a minidump can hold)",
+        ),
+    },
+    DumpOption {
+        short: "k",
+        long: "kernel",
+        argument: Argument::None,
+        about: "Write a dump of the kernel's memory: of a machine only",
+        needs: "the pages of a machine, and the page tables that lead to them",
+        refused_for_user: Some(
+            "a kernel memory dump can only be made of a whole machine, and this is a process: it has no kernel memory",
+        ),
+    },
+    DumpOption {
+        short: "ka",
+        long: "kernel-active",
+        argument: Argument::None,
+        about: "Write a dump of the memory in use, by the kernel and by processes: of a machine only",
+        needs: "the pages of a machine, and its page frame database",
+        refused_for_user: Some(
+            "a dump of active memory can only be made of a whole machine; for a process use -ma \
              (everything that a minidump can hold)",
         ),
     },

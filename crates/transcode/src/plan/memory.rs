@@ -269,8 +269,14 @@ fn as_in_source(
     // Only ranges of full dumps begin with regions: others keep their borders however often they are converted.
     let mut regions = snapshot.regions().take_while(|_| full).peekable();
     let mut result = Vec::with_capacity(chosen.len());
-    for extent in extents_in(memory, chosen) {
-        let mut rest = extent?.range;
+    // A machine's pages lie apart in its source, which is no border of the process's memory.
+    let ranges: Box<dyn Iterator<Item = Result<VirtRange, Error>>> = if snapshot.is_resident_only() {
+        Box::new(chosen.iter().copied().map(Ok))
+    } else {
+        Box::new(extents_in(memory, chosen).map(|extent| extent.map(|extent| extent.range)))
+    };
+    for range in ranges {
+        let mut rest = range?;
         while let Some(Ok(region)) = regions.peek() {
             if region.range.end > rest.start && region.range.start > rest.start {
                 if region.range.start >= rest.end {

@@ -44,6 +44,8 @@ fn fate(planner: &Planner<'_>, stream_type: StreamType) -> Fate {
         | StreamType::DOTDUMP_MANIFEST => Fate::Own,
         StreamType::UNLOADED_MODULE_LIST => only_with(MiniOptions::UNLOADED_MODULES, "without -mu"),
         StreamType::MEMORY_INFO_LIST => only_with(MiniOptions::FULL_MEMORY_INFO, "without -mF"),
+        // It says whose registers were not found: without it they would pass for zeros.
+        StreamType::THREAD_INFO_LIST if planner.snapshot.is_resident_only() => Fate::Keep,
         StreamType::THREAD_INFO_LIST => only_with(MiniOptions::THREAD_INFO, "without -mt"),
         StreamType::HANDLE_DATA | StreamType::HANDLE_OPERATION_LIST => only_with(MiniOptions::HANDLES, "without -mh"),
         StreamType::JAVA_SCRIPT_DATA | StreamType::IPT_TRACE => {

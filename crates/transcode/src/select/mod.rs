@@ -206,7 +206,8 @@ pub fn select(
     let memory = snapshot.memory();
     let options = request.options.mini;
     let words = Words::of(snapshot);
-    let stacks = stacks::thread_stacks(snapshot, &words, request.is_lenient(), shortfalls)?;
+    let lenient = request.is_lenient() || snapshot.is_resident_only();
+    let stacks = stacks::thread_stacks(snapshot, &words, lenient, shortfalls)?;
     let mut selection = Selection {
         stacks,
         classes: Vec::new(),
@@ -275,7 +276,7 @@ pub fn select(
             .set(MiniDumpType::WITH_PRIVATE_READ_WRITE_MEMORY, there > 0);
     }
     if options.contains(MiniOptions::FULL_MEMORY) {
-        let is_full = private::check_full(snapshot, request.is_lenient(), shortfalls)?;
+        let is_full = private::check_full(snapshot, lenient, shortfalls)?;
         selection.achieved.set(MiniDumpType::WITH_FULL_MEMORY, is_full);
         selection.add_everything(memory)?;
     }

@@ -24,6 +24,7 @@ pub(crate) fn process_data(
     }
     let layout = if words.size == 8 { &X64 } else { &X86 };
     let mut found = Found::new(snapshot.memory());
+    found.peb = snapshot.environment_block();
     let mut without = Vec::new();
     for thread in snapshot.threads() {
         let teb = VirtAddr(thread.record.teb.get());
@@ -31,13 +32,17 @@ pub(crate) fn process_data(
             without.push(format!("{:#x}", thread.record.thread_id.get()));
         }
     }
-    if without.len() == snapshot.threads().len() {
+    let no_thread = without.len() == snapshot.threads().len();
+    if no_thread && !snapshot.is_resident_only() {
         shortfalls.refuse("-mp", "the source has no thread environment block (TEB) in its memory");
         return Ok(None);
     }
     shortfalls.warn_for("-mp", "no environment block (TEB) in the source for threads", &without);
     if !found.process(words, layout)? {
         shortfalls.warn("-mp", "the source has no process environment block (PEB) in its memory");
+        if no_thread {
+            return Ok(None);
+        }
     }
     let mut all = found.ranges;
 

@@ -23,9 +23,10 @@ use dotdump_format::{Error, FileOffset, Finding, Findings};
 use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::{Serialize, Serializer};
 
-pub use against::{Against, against};
-pub use sums::ManifestReport;
+pub use against::{Against, against, against_process};
 pub(crate) use sums::check as sums;
+pub(crate) use sums::check_blocks;
+pub use sums::{DamagedBlock, ManifestReport};
 
 use checks::Weight;
 use facts::Facts;
@@ -34,7 +35,7 @@ use facts::Facts;
 pub const SCHEMA: u32 = 1;
 
 /// The [`Note::check`] of findings that reading the dump brought.
-const READING: &str = "format";
+pub(crate) const READING: &str = "format";
 
 /// What reading finds odd, but real writers leave and every reader lives with: the finding's subject, and the check and
 /// reader under which it is told.
@@ -128,13 +129,13 @@ pub fn verify(snapshot: &MinidumpSnapshot<'_>) -> Result<Verification, Error> {
 
 /// Gathers findings with the check that found them.
 #[derive(Default)]
-struct Notes {
-    kept: Vec<Note>,
-    total: u64,
+pub(crate) struct Notes {
+    pub(crate) kept: Vec<Note>,
+    pub(crate) total: u64,
 }
 
 impl Notes {
-    fn push(&mut self, finding: Finding, check: &'static str) {
+    pub(crate) fn push(&mut self, finding: Finding, check: &'static str) {
         self.total += 1;
         let note = Note {
             offset: finding.offset,
@@ -151,7 +152,7 @@ impl Notes {
     }
 
     /// Takes findings; those that are mere oddities become limits.
-    fn take(&mut self, findings: Findings, check: &'static str, limits: &mut Vec<Limit>) {
+    pub(crate) fn take(&mut self, findings: Findings, check: &'static str, limits: &mut Vec<Limit>) {
         self.total += findings.total() - findings.as_slice().len() as u64;
         for finding in findings.as_slice() {
             match ODDITIES.iter().find(|(what, ..)| *what == finding.what) {
@@ -167,6 +168,6 @@ impl Notes {
 }
 
 /// Serializes an offset as text, for numbers above 2^53 do not survive every JSON reader.
-fn hexadecimal<S: Serializer>(offset: &FileOffset, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn hexadecimal<S: Serializer>(offset: &FileOffset, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{offset:#x}"))
 }

@@ -1,7 +1,7 @@
 //! The checksums of a dump's manifest, taken again.
 
 use dotdump_format::minidump::{DirectoryEntry, Header, Stream, StreamType};
-use dotdump_format::{Error, FileOffset, Findings, Record};
+use dotdump_format::{Error, FileOffset, Findings, ReadAt, Record};
 use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub struct DamagedBlock {
     pub offset: FileOffset,
     /// Its size in bytes.
     pub size: u64,
-    /// What lies in it: streams by name, memory by address.
+    /// What lies in it: streams by name, memory by address, parts of a kernel dump by name and pages by number.
     pub holds: Vec<String>,
 }
 
@@ -114,13 +114,7 @@ pub(crate) fn check(snapshot: &MinidumpSnapshot<'_>, findings: &mut Findings) ->
             format!("the file has {size:#x} bytes, {expected} were written"),
         );
     }
-    let mut check = Blocks {
-        snapshot,
-        block,
-        sums,
-        report: &mut report,
-    };
-    check.run()?;
+    check_blocks(dump.source(), block, sums, &mut report)?;
     tell_what_they_hold(snapshot, &mut report.damaged)?;
     for block in &report.damaged {
         let message = format!(
@@ -138,17 +132,35 @@ pub(crate) fn check(snapshot: &MinidumpSnapshot<'_>, findings: &mut Findings) ->
     Ok(report)
 }
 
+/// Compares all blocks of a file that are there with their sums, which lie at `sums`, where those are there.
+///
+/// # Errors
+/// [`Error::Read`] where the medium fails.
+pub(crate) fn check_blocks(
+    source: &dyn ReadAt,
+    block: u64,
+    sums: FileOffset,
+    report: &mut ManifestReport,
+) -> Result<(), Error> {
+    let mut check = Blocks {
+        source,
+        block,
+        sums,
+        report,
+    };
+    check.run()
+}
+
 struct Blocks<'a, 'r> {
-    snapshot: &'a MinidumpSnapshot<'a>,
+    source: &'a dyn ReadAt,
     block: u64,
     sums: FileOffset,
     report: &'r mut ManifestReport,
 }
 
 impl Blocks<'_, '_> {
-    /// Compares all blocks that are there, with their sums where those are there.
     fn run(&mut self) -> Result<(), Error> {
-        let source = self.snapshot.dump().source();
+        let source = self.source;
         let there = self.sums.0.min(source.size());
         let mut buffer = Vec::new();
         let mut start = 0;

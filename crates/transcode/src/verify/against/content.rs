@@ -3,18 +3,16 @@
 
 use dotdump_format::layout::{Layout, Piece, Plan};
 use dotdump_format::minidump::{StreamType, WriteStream};
-use dotdump_format::{Error, FileOffset, Findings};
-use dotdump_snapshot::{Content, MinidumpSnapshot, ProcessSnapshot};
+use dotdump_format::{Error, FileOffset, Findings, ReadAt};
+use dotdump_snapshot::Content;
+
+use super::Side;
 
 /// How much is compared at a time.
 const CHUNK: u64 = 256 << 10;
 
 /// Compares one stream; tells what is different.
-pub(super) fn compare(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    stream_type: StreamType,
-) -> Result<Option<String>, Error> {
+pub(super) fn compare(dump: Side<'_>, source: Side<'_>, stream_type: StreamType) -> Result<Option<String>, Error> {
     let mut scratch = Findings::default();
     let mine = match dump.stream(stream_type, &mut scratch) {
         Ok(Some(content)) => laid_out(dump, content)?,
@@ -33,17 +31,17 @@ pub(super) fn compare(
 
 /// Compares two values of the same stream.
 pub(super) fn compare_typed(
-    (dump, mine): (&MinidumpSnapshot<'_>, &dyn WriteStream),
-    (source, theirs): (&MinidumpSnapshot<'_>, &dyn WriteStream),
+    (dump, mine): (Side<'_>, &dyn WriteStream),
+    (source, theirs): (Side<'_>, &dyn WriteStream),
 ) -> Result<Option<String>, Error> {
-    let lay_out = |snapshot: &MinidumpSnapshot<'_>, value: &dyn WriteStream| {
+    let lay_out = |snapshot: Side<'_>, value: &dyn WriteStream| {
         let mut layout = Layout::new(snapshot.endian());
         value.write(&mut layout).map(|_| layout.finish())
     };
     compare_plans((dump, &lay_out(dump, mine)?), (source, &lay_out(source, theirs)?))
 }
 
-fn laid_out(snapshot: &MinidumpSnapshot<'_>, content: Content<'_>) -> Result<Plan, Error> {
+fn laid_out(snapshot: Side<'_>, content: Content<'_>) -> Result<Plan, Error> {
     let mut layout = Layout::new(snapshot.endian());
     match content {
         Content::Typed(value) => {
@@ -57,13 +55,13 @@ fn laid_out(snapshot: &MinidumpSnapshot<'_>, content: Content<'_>) -> Result<Pla
 }
 
 fn compare_plans(
-    (dump, mine): (&MinidumpSnapshot<'_>, &Plan),
-    (source, theirs): (&MinidumpSnapshot<'_>, &Plan),
+    (dump, mine): (Side<'_>, &Plan),
+    (source, theirs): (Side<'_>, &Plan),
 ) -> Result<Option<String>, Error> {
     if mine.size != theirs.size {
         return Ok(Some(format!("{} bytes, {} in the source", mine.size, theirs.size)));
     }
-    let (mut mine, mut theirs) = (Bytes::new(dump, mine), Bytes::new(source, theirs));
+    let (mut mine, mut theirs) = (Bytes::new(dump.file, mine), Bytes::new(source.file, theirs));
     let (mut one, mut two) = (Vec::new(), Vec::new());
     let mut done = 0;
     loop {
@@ -81,18 +79,18 @@ fn compare_plans(
 }
 
 /// The bytes of a plan in order.
-struct Bytes<'a, 's> {
-    snapshot: &'a MinidumpSnapshot<'s>,
+struct Bytes<'a> {
+    file: &'a dyn ReadAt,
     pieces: std::slice::Iter<'a, Piece>,
     piece: Option<&'a Piece>,
     taken: u64,
 }
 
-impl<'a, 's> Bytes<'a, 's> {
-    fn new(snapshot: &'a MinidumpSnapshot<'s>, plan: &'a Plan) -> Self {
+impl<'a> Bytes<'a> {
+    fn new(file: &'a dyn ReadAt, plan: &'a Plan) -> Self {
         let mut pieces = plan.pieces.iter();
         Self {
-            snapshot,
+            file,
             piece: pieces.next(),
             pieces,
             taken: 0,
@@ -124,7 +122,7 @@ impl<'a, 's> Bytes<'a, 's> {
             }
             Some(Piece::CopyFrom { offset, .. }) => {
                 let at = offset.saturating_add(self.taken);
-                self.snapshot.dump().source().read_exact_at(at, buffer)?;
+                self.file.read_exact_at(at, buffer)?;
             }
             // Zeros; streams have no other pieces.
             _ => {}

@@ -4,10 +4,10 @@
 //! read together, so that a million small ranges cost little more than a few large ones.
 
 use dotdump_format::minidump::MiniDumpType;
-use dotdump_format::{Error, FileOffset, VirtAddr, VirtRange};
-use dotdump_snapshot::{Extent, MinidumpSnapshot, ProcessSnapshot, RangeSet};
+use dotdump_format::{Error, FileOffset, ReadAt, VirtAddr, VirtRange};
+use dotdump_snapshot::{Extent, RangeSet};
 
-use super::Against;
+use super::{Against, Side};
 use crate::manifest::{Manifest, Span};
 use crate::words::Words;
 
@@ -21,8 +21,8 @@ const TOLD: usize = 8;
 type Extents<'a> = Box<dyn Iterator<Item = Result<Extent, Error>> + 'a>;
 
 pub(super) fn compare(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
+    dump: Side<'_>,
+    source: Side<'_>,
     manifest: Option<&Manifest>,
     report: &mut Against,
 ) -> Result<(), Error> {
@@ -47,7 +47,7 @@ pub(super) fn compare(
     let mut comparison = Comparison {
         dump,
         source,
-        word: u64::try_from(Words::of(source).size).unwrap_or(8),
+        word: u64::try_from(Words::of(source.process).size).unwrap_or(8),
         erased: erased.into_vec(),
         narrow: narrow.into_vec(),
         from_images: from_images.into_vec(),
@@ -88,9 +88,9 @@ struct Outcome {
     left_out_end: Option<VirtAddr>,
 }
 
-struct Comparison<'a, 's> {
-    dump: &'a MinidumpSnapshot<'s>,
-    source: &'a MinidumpSnapshot<'s>,
+struct Comparison<'a> {
+    dump: Side<'a>,
+    source: Side<'a>,
     word: u64,
     /// Sorted, apart.
     erased: Vec<VirtRange>,
@@ -105,7 +105,7 @@ struct Comparison<'a, 's> {
     result: Outcome,
 }
 
-impl Comparison<'_, '_> {
+impl Comparison<'_> {
     fn walk(&mut self, mut mine: Extents<'_>, mut theirs: Extents<'_>) -> Result<(), Error> {
         let (mut here, mut there) = (mine.next().transpose()?, theirs.next().transpose()?);
         loop {
@@ -178,7 +178,7 @@ impl Comparison<'_, '_> {
         self.result.compared += range.size();
         let within = |extent: &Extent| extent.clip(range).and_then(|part| part.offset);
         let (Some(mut mine), Some(mut theirs)) = (within(one), within(two)) else {
-            return Ok(());
+            return self.by_address(range);
         };
         let mut start = range.start;
         while start < range.end {
@@ -212,6 +212,31 @@ impl Comparison<'_, '_> {
         Ok(())
     }
 
+    /// Addresses whose bytes lie in one of the files in another form, as compressed pages do.
+    fn by_address(&mut self, range: VirtRange) -> Result<(), Error> {
+        self.flush()?;
+        let (mut mine, mut theirs) = std::mem::take(&mut self.buffers);
+        let mut start = range.start;
+        while start < range.end {
+            let end = start.saturating_add(CHUNK).align_down(CHUNK).min(range.end);
+            let size = usize::try_from(end.0 - start.0).unwrap_or(0);
+            for (side, buffer) in [(self.dump, &mut mine), (self.source, &mut theirs)] {
+                buffer.clear();
+                buffer.resize(size, 0);
+                let read = side.memory().read(start, buffer)?;
+                buffer.truncate(read);
+            }
+            let both = mine.len().min(theirs.len());
+            self.words(start, &mine[..both], &theirs[..both]);
+            if both < size {
+                self.without_source(VirtRange::new(start.saturating_add(both as u64), end));
+            }
+            start = end;
+        }
+        self.buffers = (mine, theirs);
+        Ok(())
+    }
+
     /// Compares what waits.
     fn flush(&mut self) -> Result<(), Error> {
         let Some(first) = self.pending.first().copied() else {
@@ -219,8 +244,8 @@ impl Comparison<'_, '_> {
         };
         let size = usize::try_from(self.pending_size).unwrap_or(0);
         let (mut mine, mut theirs) = std::mem::take(&mut self.buffers);
-        let one = read(self.dump, first.mine, size, &mut mine)?;
-        let two = read(self.source, first.theirs, size, &mut theirs)?;
+        let one = read(self.dump.file, first.mine, size, &mut mine)?;
+        let two = read(self.source.file, first.theirs, size, &mut theirs)?;
         if one != two {
             let mut at = 0;
             for run in std::mem::take(&mut self.pending) {
@@ -313,17 +338,11 @@ impl Comparison<'_, '_> {
 }
 
 /// The bytes of a run, lent where the file is in memory.
-fn read<'a>(
-    snapshot: &'a MinidumpSnapshot<'_>,
-    offset: FileOffset,
-    size: usize,
-    buffer: &'a mut Vec<u8>,
-) -> Result<&'a [u8], Error> {
-    let source = snapshot.dump().source();
-    if let Some(lent) = source.lend(offset, size) {
+fn read<'a>(file: &'a dyn ReadAt, offset: FileOffset, size: usize, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
+    if let Some(lent) = file.lend(offset, size) {
         return Ok(lent);
     }
     buffer.resize(size, 0);
-    source.read_exact_at(offset, buffer)?;
+    file.read_exact_at(offset, buffer)?;
     Ok(buffer)
 }

@@ -1,4 +1,4 @@
-//! Is all that a dump kept the same as in the dump that it was made from?
+//! Is all that a dump kept the same as in the dump, or the process of a machine, that it was made from?
 //!
 //! The comparison knows what a conversion may change: file offsets, the bits of a context that tell how it came about,
 //! the extended state that was cut off, words that a filter erased, folders of module names, and the comment.
@@ -8,9 +8,11 @@ mod content;
 mod memory;
 mod records;
 
+use std::ops::Deref;
+
 use dotdump_format::minidump::{MiniDumpType, StreamType};
-use dotdump_format::{Error, FileOffset};
-use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
+use dotdump_format::{Error, FileOffset, ReadAt};
+use dotdump_snapshot::{MachineProcess, MinidumpSnapshot, ProcessSnapshot};
 use serde::Serialize;
 
 use crate::manifest::{Manifest, SourceIdentity};
@@ -88,14 +90,63 @@ impl Against {
     }
 }
 
+/// One of the two that are compared: a process, and the file that its extents refer to.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    process: &'a dyn ProcessSnapshot,
+    file: &'a dyn ReadAt,
+}
+
+impl Side<'_> {
+    fn flags(&self) -> MiniDumpType {
+        MiniDumpType::from_bits_retain(self.process.header().flags.get())
+    }
+}
+
+impl<'a> Deref for Side<'a> {
+    type Target = dyn ProcessSnapshot + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        self.process
+    }
+}
+
+impl<'a> From<&'a MinidumpSnapshot<'_>> for Side<'a> {
+    fn from(process: &'a MinidumpSnapshot<'_>) -> Self {
+        Self {
+            process,
+            file: process.dump().source(),
+        }
+    }
+}
+
 /// Compares all that `dump` has with `source`.
 ///
 /// # Errors
 /// [`Error::Read`] where a medium fails.
 pub fn against(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>) -> Result<Against, Error> {
+    let first = Manifest::read(source.dump()).unwrap_or_default();
+    compare(dump, source.into(), first.as_ref())
+}
+
+/// Compares all that `dump` has with the process of a machine whose pages are in `file`.
+///
+/// # Errors
+/// [`Error::Read`] where a medium fails.
+pub fn against_process(
+    dump: &MinidumpSnapshot<'_>,
+    process: &MachineProcess<'_>,
+    file: &dyn ReadAt,
+) -> Result<Against, Error> {
+    compare(dump, Side { process, file }, None)
+}
+
+/// Compares; `first` is the manifest of the source, where that was made by a conversion as well.
+fn compare(snapshot: &MinidumpSnapshot<'_>, source: Side<'_>, first: Option<&Manifest>) -> Result<Against, Error> {
     let mut report = Against::default();
-    let manifest = Manifest::read(dump.dump()).unwrap_or_default();
-    identity(dump, source, manifest.as_ref(), &mut report)?;
+    let manifest = Manifest::read(snapshot.dump()).unwrap_or_default();
+    let dump = Side::from(snapshot);
+    identity(dump, source, (manifest.as_ref(), first), &mut report)?;
     records::threads(dump, source, &mut report)?;
     records::exception(dump, source, &mut report)?;
     records::modules(dump, source, &mut report)?;
@@ -109,9 +160,9 @@ pub fn against(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>) -> Re
 
 /// Whether this is the dump from which the other one was made, and the same kind of process.
 fn identity(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    manifest: Option<&Manifest>,
+    dump: Side<'_>,
+    source: Side<'_>,
+    (manifest, first): (Option<&Manifest>, Option<&Manifest>),
     report: &mut Against,
 ) -> Result<(), Error> {
     if dump.endian() != source.endian() {
@@ -131,13 +182,12 @@ fn identity(
         );
     }
     let Some(manifest) = manifest else { return Ok(()) };
-    let found = SourceIdentity::of(source)?;
+    let found = SourceIdentity::of(source.process, source.file)?;
     if manifest.source == found {
         return Ok(());
     }
     // Converted again: both come from the same dump.
-    let theirs = Manifest::read(source.dump()).unwrap_or_default();
-    if theirs.is_some_and(|theirs| theirs.source == manifest.source) {
+    if first.is_some_and(|theirs| theirs.source == manifest.source) {
         return Ok(());
     }
     let told = |identity: &SourceIdentity| {
@@ -174,7 +224,7 @@ fn is_covered(stream_type: StreamType) -> bool {
 }
 
 /// Compares the streams that are carried.
-fn streams(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>, report: &mut Against) -> Result<(), Error> {
+fn streams(dump: Side<'_>, source: Side<'_>, report: &mut Against) -> Result<(), Error> {
     let (mine, theirs) = (dump.stream_types(), source.stream_types());
     for stream_type in mine.iter().copied().filter(|stream_type| !is_covered(*stream_type)) {
         let difference = content::compare(dump, source, stream_type)?;
@@ -201,11 +251,6 @@ fn streams(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>, report: &
         .map(ToString::to_string)
         .collect();
     Ok(())
-}
-
-/// Whether the header says that module names have no folders.
-fn paths_are_short(dump: &MinidumpSnapshot<'_>) -> bool {
-    dump.flags().contains(MiniDumpType::FILTER_MODULE_PATHS)
 }
 
 /// Whether two runs of two files have the same bytes: where the first difference is.

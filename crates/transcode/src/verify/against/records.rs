@@ -10,9 +10,9 @@ use dotdump_format::minidump::module_list::Module;
 use dotdump_format::minidump::thread_list::Thread;
 use dotdump_format::minidump::{MiniDumpType, WriteStream};
 use dotdump_format::{Error, Findings};
-use dotdump_snapshot::{Blob, MinidumpSnapshot, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
+use dotdump_snapshot::{Blob, ModuleSnapshot, ThreadSnapshot};
 
-use super::{Against, content, paths_are_short};
+use super::{Against, Side, content};
 use crate::plan::misc_info_without_state;
 
 /// Things by a number that should be unique. Where it is not, they are taken in the order of the source.
@@ -36,11 +36,7 @@ impl<'a, T> ByNumber<'a, T> {
     }
 }
 
-pub(super) fn threads(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    report: &mut Against,
-) -> Result<(), Error> {
+pub(super) fn threads(dump: Side<'_>, source: Side<'_>, report: &mut Against) -> Result<(), Error> {
     let id = |thread: &ThreadSnapshot| u64::from(thread.record.thread_id.get());
     let mut originals = ByNumber::new(source.threads(), id);
     for thread in dump.threads() {
@@ -79,17 +75,17 @@ fn thread_fields(mine: &Thread, theirs: &Thread) -> [(&'static str, u64, u64); 4
 }
 
 /// A context, and the dump that it is of.
-type Registers<'a, 's> = (&'a MinidumpSnapshot<'s>, Option<&'a Blob>);
+type Registers<'a> = (Side<'a>, Option<&'a Blob>);
 
 fn registers(
-    (dump, mine): Registers<'_, '_>,
-    (source, theirs): Registers<'_, '_>,
+    (dump, mine): Registers<'_>,
+    (source, theirs): Registers<'_>,
     what: &str,
     report: &mut Against,
 ) -> Result<(), Error> {
     let (mine, theirs) = match (mine, theirs) {
         (None, None) => return Ok(()),
-        (Some(mine), Some(theirs)) => (dump.bytes(mine)?, source.bytes(theirs)?),
+        (Some(mine), Some(theirs)) => (dump.process.bytes(mine)?, source.process.bytes(theirs)?),
         (None, Some(_)) => {
             report.differ(what, "has no registers, but does in the source");
             return Ok(());
@@ -120,7 +116,7 @@ fn registers(
 }
 
 /// The context without the bits that tell how it came about and whether more follows.
-fn without_state<'a>(dump: &MinidumpSnapshot<'_>, kind: ContextKind, context: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+fn without_state<'a>(dump: Side<'_>, kind: ContextKind, context: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     let endian = dump.endian();
     let Some(flags) = kind.flags_of(&context, endian) else {
         return context;
@@ -135,7 +131,7 @@ fn without_state<'a>(dump: &MinidumpSnapshot<'_>, kind: ContextKind, context: Co
 }
 
 /// The names of the registers whose values differ, the first few.
-fn differing_registers(dump: &MinidumpSnapshot<'_>, kind: ContextKind, mine: &[u8], theirs: &[u8]) -> String {
+fn differing_registers(dump: Side<'_>, kind: ContextKind, mine: &[u8], theirs: &[u8]) -> String {
     const TOLD: usize = 8;
     let read = |bytes| dotdump_format::minidump::context::Context::read_as(bytes, kind, dump.endian());
     let (Some(mine), Some(theirs)) = (read(mine), read(theirs)) else {
@@ -153,11 +149,7 @@ fn differing_registers(dump: &MinidumpSnapshot<'_>, kind: ContextKind, mine: &[u
     names.join("; ")
 }
 
-pub(super) fn exception(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    report: &mut Against,
-) -> Result<(), Error> {
+pub(super) fn exception(dump: Side<'_>, source: Side<'_>, report: &mut Against) -> Result<(), Error> {
     let Some((mine, my_context)) = dump.exception() else {
         return Ok(());
     };
@@ -175,14 +167,10 @@ pub(super) fn exception(
     registers((dump, my_context), (source, their_context), "Exception", report)
 }
 
-pub(super) fn modules(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    report: &mut Against,
-) -> Result<(), Error> {
+pub(super) fn modules(dump: Side<'_>, source: Side<'_>, report: &mut Against) -> Result<(), Error> {
     let base = |module: &ModuleSnapshot| module.record.base_of_image.get();
     let mut originals = ByNumber::new(source.modules(), base);
-    let short = paths_are_short(dump);
+    let short = dump.flags().contains(MiniDumpType::FILTER_MODULE_PATHS);
     for module in dump.modules() {
         let what = format!("module {} at {:#x}", module.name_text(), module.record.base_of_image);
         let Some(original) = originals.take(base(module)) else {
@@ -221,8 +209,8 @@ pub(super) fn modules(
     Ok(())
 }
 
-fn bytes_of<'a>(dump: &'a MinidumpSnapshot<'_>, blob: Option<&'a Blob>) -> Result<Option<Cow<'a, [u8]>>, Error> {
-    blob.map(|blob| dump.bytes(blob)).transpose()
+fn bytes_of<'a>(side: Side<'a>, blob: Option<&'a Blob>) -> Result<Option<Cow<'a, [u8]>>, Error> {
+    blob.map(|blob| side.process.bytes(blob)).transpose()
 }
 
 /// The part of a path after its last separator.
@@ -231,7 +219,7 @@ fn last_component(path: &[u16]) -> &[u16] {
     path.iter().rposition(separator).map_or(path, |last| &path[last + 1..])
 }
 
-pub(super) fn system_info(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>, report: &mut Against) {
+pub(super) fn system_info(dump: Side<'_>, source: Side<'_>, report: &mut Against) {
     let Some(mut mine) = dump.system_info().copied() else {
         return;
     };
@@ -249,11 +237,7 @@ pub(super) fn system_info(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot
     }
 }
 
-pub(super) fn misc_info(
-    dump: &MinidumpSnapshot<'_>,
-    source: &MinidumpSnapshot<'_>,
-    report: &mut Against,
-) -> Result<(), Error> {
+pub(super) fn misc_info(dump: Side<'_>, source: Side<'_>, report: &mut Against) -> Result<(), Error> {
     let mut scratch = Findings::default();
     let Some(mine) = dump.misc_info(&mut scratch)? else {
         return Ok(());

@@ -1,27 +1,55 @@
-//! The subcommand `convert`.
+//! The subcommand `convert`. The way from a plan to a file is the same for all kinds of dumps.
+
+mod applicable;
+mod chosen_process;
+mod machine;
+mod process;
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
-use dotdump_snapshot::{DumpFile, MinidumpSnapshot};
+use anyhow::{Context as _, bail};
+use dotdump_snapshot::machine::MachineFile;
+use dotdump_snapshot::{DumpFile, MachineProcess, MinidumpSnapshot};
+use dotdump_transcode::execute::WriteError;
 use dotdump_transcode::options::{DumpOptions, MiniOptions};
-use dotdump_transcode::report::Report;
 use dotdump_transcode::select::ImageFolders;
-use dotdump_transcode::shortfall::Severity;
-use dotdump_transcode::sink::{Cancel, Control, Destination};
-use dotdump_transcode::{Request, prepare};
-use indicatif::HumanBytes;
+use dotdump_transcode::shortfall::{Severity, Shortfall};
+use dotdump_transcode::sink::{Cancel, Control, Destination, Sink};
+use dotdump_transcode::{Request, prepare, prepare_process};
 
 use crate::arguments::ConvertArguments;
 use crate::counted::counted;
 use crate::exit::Exit;
 use crate::report_file::ReportFile;
-use crate::source::{not_a_minidump, open};
+use crate::source::{Shown, image, machine_options, open, shown};
 use crate::{progress, signals};
+use machine::MachineDump;
+use process::ProcessDump;
+
+/// A dump of any kind that is planned and can be written.
+trait PlannedDump {
+    /// Its size in bytes.
+    fn size(&self) -> u64;
+
+    /// What was asked for and could not be had.
+    fn absent(&self) -> &[Shortfall];
+
+    /// What was asked, written, absent and erased, as JSON.
+    fn report(&self) -> serde_json::Result<Vec<u8>>;
+
+    /// What was kept, for a person: `head` is what stands in front of the first line.
+    fn summary(&self, head: &str) -> String;
+
+    /// Writes it. The caller finishes the sink.
+    fn write(&mut self, sink: &mut dyn Sink) -> Result<(), WriteError>;
+}
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
-    let source = open(&arguments.source, !arguments.no_mmap)?;
+    let path = &arguments.source;
+    let source = open(path, !arguments.no_mmap)?;
+    let shown = shown(&source, path, arguments.memory_map.is_some())?;
+    applicable::check(arguments, shown)?;
     // An output that cannot be is told before any work is done.
     let destination = destination(arguments, &source)?;
     let report = match &arguments.report {
@@ -31,19 +59,57 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
         }
         None => None,
     };
-    check_image_folders(arguments)?;
-    let snapshot = MinidumpSnapshot::open(&source).with_context(|| not_a_minidump(&source, &arguments.source))?;
-    let mut conversion = prepare(&snapshot, &request(arguments))?;
+    match shown {
+        Shown::Process => {
+            check_image_folders(arguments)?;
+            let snapshot = MinidumpSnapshot::open(&source).with_context(|| path.display().to_string())?;
+            let mut dump = ProcessDump {
+                conversion: prepare(&snapshot, &request(arguments))?,
+                source: &source,
+            };
+            write(arguments, &mut dump, destination, report)
+        }
+        Shown::Machine => {
+            let file = MachineFile::open(&source, &machine_options(arguments.memory_map.as_deref())?);
+            let file = file.with_context(|| path.display().to_string())?;
+            let image = image(&file, path)?;
+            if let Some(wanted) = &arguments.process {
+                check_image_folders(arguments)?;
+                let process = chosen_process::find(&image, wanted, arguments.allow_sensitive_process)?;
+                let Some(process) = MachineProcess::open(&image, process)? else {
+                    bail!(
+                        "{}: --process {wanted}: the source has no pages of processes",
+                        path.display()
+                    );
+                };
+                let mut dump = ProcessDump {
+                    conversion: prepare_process(&process, &source, &request(arguments))?,
+                    source: &source,
+                };
+                return write(arguments, &mut dump, destination, report);
+            }
+            let conversion = dotdump_transcode::machine::prepare(&image, Some(&source), &request(arguments))?;
+            write(arguments, &mut MachineDump(conversion), destination, report)
+        }
+    }
+}
 
+/// Tells what is missing, and writes the dump and its report unless that is not wanted.
+fn write(
+    arguments: &ConvertArguments,
+    dump: &mut dyn PlannedDump,
+    destination: Option<Destination>,
+    report: Option<ReportFile<'_>>,
+) -> anyhow::Result<Exit> {
     if !arguments.quiet {
-        for shortfall in &conversion.report.absent {
+        for shortfall in dump.absent() {
             match shortfall.severity {
                 Severity::Note => warn(format_args!("note: {shortfall}")),
                 _ => warn(format_args!("warning: {shortfall}")),
             }
         }
     }
-    let absent = conversion.report.absent.iter();
+    let absent = dump.absent().iter();
     let missing = absent.filter(|shortfall| shortfall.severity != Severity::Note).count() as u64;
     let refused = arguments.strict && missing > 0;
     if refused {
@@ -57,10 +123,10 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
     }
     let Some(destination) = destination.filter(|_| !refused && !arguments.dry_run) else {
         if !refused {
-            print(&summary(arguments, &conversion.report))?;
+            print(&summary(arguments, dump))?;
         }
         if let Some(report) = report {
-            report.finish(&conversion.report, Control::new(&Cancel::new(), &()))?;
+            report.finish(dump.report()?, Control::new(&Cancel::new(), &()))?;
         }
         return Ok(if refused { Exit::Difference } else { Exit::Success });
     };
@@ -78,12 +144,13 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
         report => report,
     };
     let shown = progress::new(arguments.progress, arguments.quiet);
-    let mut sink = destination.open(Some(conversion.size()), Control::new(&cancel, shown.as_ref()))?;
-    conversion.write(&source, sink.as_mut())?;
+    let mut sink = destination.open(Some(dump.size()), Control::new(&cancel, shown.as_ref()))?;
+    dump.write(sink.as_mut())?;
     // The report comes first: where it cannot be written there is to be no dump either.
-    let report = report
-        .map(|report| report.finish(&conversion.report, unseen))
-        .transpose()?;
+    let report = match report {
+        Some(report) => Some(report.finish(dump.report()?, unseen)?),
+        None => None,
+    };
     if let Err(error) = sink.finish() {
         if let Some(report) = report {
             report.take_back();
@@ -93,7 +160,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
     drop(shown);
     if !arguments.quiet && !arguments.to_standard_output() {
         // The dump is there, whether or not this can be told.
-        if let Err(error) = print(&summary(arguments, &conversion.report)) {
+        if let Err(error) = print(&summary(arguments, dump)) {
             warn(format_args!("warning: {error:#}"));
         }
     }
@@ -145,6 +212,7 @@ fn request(arguments: &ConvertArguments) -> Request {
         max_size: arguments.max_size,
         force: arguments.force,
         no_manifest: arguments.no_manifest,
+        layout: arguments.layout.map(Into::into),
     }
 }
 
@@ -163,56 +231,11 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// What was kept, for a person.
-fn summary(arguments: &ConvertArguments, report: &Report) -> String {
-    use std::fmt::Write as _;
-    let written = &report.written;
-    let mut text = String::new();
+fn summary(arguments: &ConvertArguments, dump: &dyn PlannedDump) -> String {
     let verb = if arguments.dry_run {
         "would be written"
     } else {
         "written"
     };
-    let _ = writeln!(
-        text,
-        "{} {verb}: {} ({})",
-        arguments.output.display(),
-        HumanBytes(written.size),
-        report.asked
-    );
-    let memory = written.memory;
-    let _ = writeln!(
-        text,
-        "  {}, {}, {} of memory in {}",
-        counted(written.threads, "thread"),
-        counted(written.modules, "module"),
-        HumanBytes(memory.bytes),
-        counted(memory.ranges, "range")
-    );
-    for class in &written.memory_by_class {
-        let name = serde_json::to_value(class.class).unwrap_or_default();
-        let absent = match class.absent {
-            0 => String::new(),
-            absent => format!(" ({} not in the source)", HumanBytes(absent)),
-        };
-        let name = name.as_str().unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "    {name:<22} {:>12}{absent}",
-            HumanBytes(class.bytes).to_string()
-        );
-    }
-    let streams: Vec<&str> = written.streams.iter().map(|stream| stream.name.as_str()).collect();
-    let _ = writeln!(text, "  streams: {}", streams.join(", "));
-    if !report.left_out.is_empty() {
-        let left: Vec<&str> = report.left_out.iter().map(|left| left.name.as_str()).collect();
-        let _ = writeln!(text, "  left out: {}", left.join(", "));
-    }
-    if let Some(words) = report.erased.words {
-        let _ = writeln!(text, "  erased: {} of memory", counted(words, "word"));
-    }
-    if report.erased.module_paths > 0 {
-        let names = counted(report.erased.module_paths, "module name");
-        let _ = writeln!(text, "  shortened: {names}");
-    }
-    text
+    dump.summary(&format!("{} {verb}", arguments.output.display()))
 }

@@ -1,53 +1,78 @@
-//! The subcommand `verify`.
+//! `verify` for the dump of a process.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use dotdump_snapshot::MinidumpSnapshot;
+use dotdump_format::Findings;
+use dotdump_snapshot::machine::MachineFile;
+use dotdump_snapshot::{DumpFile, MachineProcess, MachineSnapshot as _, MinidumpSnapshot, ProcessSnapshot as _};
 use dotdump_transcode::verify::{self, Against, Verification};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use super::{Source, Told, json_text, limits, manifest, merge, notes};
 use crate::arguments::VerifyArguments;
 use crate::counted::counted;
-use crate::exit::Exit;
-use crate::source::{not_a_minidump, open};
+use crate::misuse::Misuse;
+use crate::source::{Shown, image, machine_options};
 
-/// Runs the subcommand.
-pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
-    let mapped = !arguments.no_mmap;
-    let file = open(&arguments.dump, mapped)?;
-    let snapshot = MinidumpSnapshot::open(&file).with_context(|| not_a_minidump(&file, &arguments.dump))?;
+/// Checks a dump, and compares it with its source.
+pub(super) fn run(arguments: &VerifyArguments, file: &DumpFile, source: Option<&Source>) -> anyhow::Result<Told> {
+    let snapshot = MinidumpSnapshot::open(file).with_context(|| arguments.dump.display().to_string())?;
     let found = verify::verify(&snapshot).with_context(|| arguments.dump.display().to_string())?;
-    let against = match &arguments.against {
-        Some(path) => {
-            let file = open(path, mapped)?;
-            let source = MinidumpSnapshot::open(&file).with_context(|| not_a_minidump(&file, path))?;
-            let against = verify::against(&snapshot, &source);
-            Some((path.as_path(), against.context("the dumps cannot be compared")?))
+    let against = match source {
+        Some(source) => {
+            let against = match source.shown {
+                Shown::Process => {
+                    let of_source = MinidumpSnapshot::open(&source.file);
+                    let of_source = of_source.with_context(|| source.path.display().to_string())?;
+                    verify::against(&snapshot, &of_source).context("the dumps cannot be compared")?
+                }
+                Shown::Machine => against_machine(arguments, &snapshot, source)?,
+            };
+            Some((source.path, against))
         }
         None => None,
     };
     let text = if arguments.json {
-        let mut text = serde_json::to_string_pretty(&document(&arguments.dump, &found, against.as_ref())?)?;
-        text.push('\n');
-        text
+        json_text(&document(&arguments.dump, &found, against.as_ref())?)?
     } else {
         report(&arguments.dump, &found, against.as_ref())
     };
-    let mut output = std::io::stdout().lock();
-    output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-        .context("cannot write to standard output")?;
     let same = against.is_none_or(|(_, against)| against.same);
-    Ok(if found.sound && same {
-        Exit::Success
-    } else {
-        Exit::Difference
+    Ok(Told {
+        text,
+        good: found.sound && same,
     })
+}
+
+/// Compares a dump with the process of a machine that has its id.
+fn against_machine(
+    arguments: &VerifyArguments,
+    snapshot: &MinidumpSnapshot<'_>,
+    source: &Source<'_>,
+) -> anyhow::Result<Against> {
+    let (dump, path) = (arguments.dump.display(), source.path.display());
+    let cannot = |whose: &str| {
+        let message = format!("{dump} shows a process, and {path} a machine {whose}: they cannot be compared");
+        anyhow::Error::from(Misuse(message))
+    };
+    let misc = snapshot.misc_info(&mut Findings::default())?;
+    let Some(id) = misc.and_then(|misc| misc.process_id()) else {
+        return Err(cannot("of which it does not tell the id"));
+    };
+    let options = machine_options(arguments.memory_map.as_deref())?;
+    let opened = MachineFile::open(&source.file, &options).with_context(|| path.to_string())?;
+    let machine = image(&opened, source.path)?;
+    let process = machine.processes().iter().find(|process| process.id == u64::from(id));
+    let Some(process) = process else {
+        return Err(cannot(&format!("without process {id}")));
+    };
+    let Some(process) = MachineProcess::open(&machine, process)? else {
+        return Err(cannot("without pages of processes"));
+    };
+    verify::against_process(snapshot, &process, &source.file).context("the dumps cannot be compared")
 }
 
 /// The document that `--json` prints.
@@ -62,13 +87,6 @@ fn document(path: &Path, found: &Verification, against: Option<&(&Path, Against)
     Ok(document)
 }
 
-/// Adds the keys of `more`.
-fn merge(target: &mut Value, more: Value) {
-    if let (Value::Object(target), Value::Object(more)) = (target, more) {
-        target.extend(more);
-    }
-}
-
 /// What was found, for a person.
 fn report(path: &Path, found: &Verification, against: Option<&(&Path, Against)>) -> String {
     let mut text = String::new();
@@ -78,23 +96,7 @@ fn report(path: &Path, found: &Verification, against: Option<&(&Path, Against)>)
         (false, 1) => writeln!(text, "{path}: damaged in 1 place"),
         (false, places) => writeln!(text, "{path}: damaged in {places} places"),
     };
-    let manifest = &found.manifest;
-    if manifest.present {
-        let options = manifest.options.as_deref().unwrap_or("unknown options");
-        let unchecked = manifest.blocks - manifest.checked;
-        let damage = match (manifest.damaged_total, unchecked) {
-            (0, 0) => "all as they were written".to_owned(),
-            (damaged, 0) => format!("{damaged} damaged"),
-            (damaged, cut) => format!("{damaged} damaged, {cut} cut off"),
-        };
-        let _ = writeln!(
-            text,
-            "  made by dotdump with {options}; {} with checksums, {damage}",
-            counted(manifest.blocks, "block")
-        );
-    } else {
-        let _ = writeln!(text, "  no checksums");
-    }
+    manifest(&mut text, &found.manifest);
     if let Some((source, against)) = against {
         let verdict = if against.same {
             "the same as in"
@@ -104,23 +106,8 @@ fn report(path: &Path, found: &Verification, against: Option<&(&Path, Against)>)
         let compared = HumanBytes(against.memory_compared);
         let _ = writeln!(text, "  {verdict} {} ({compared} of memory compared)", source.display());
     }
-    for note in &found.findings {
-        let _ = writeln!(
-            text,
-            "{:#x}: {}: {} [{}]",
-            note.offset, note.what, note.message, note.check
-        );
-    }
-    let untold = found.findings_total.saturating_sub(found.findings.len() as u64);
-    if untold > 0 {
-        let _ = writeln!(text, "and {untold} more");
-    }
-    if !found.limits.is_empty() {
-        let _ = writeln!(text, "what single readers do not take:");
-        for limit in &found.limits {
-            let _ = writeln!(text, "  {}: {} [{}]", limit.reader, limit.message, limit.check);
-        }
-    }
+    notes(&mut text, &found.findings, found.findings_total);
+    limits(&mut text, &found.limits);
     if let Some((_, against)) = against {
         compared(&mut text, against);
     }
