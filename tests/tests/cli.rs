@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dotdump_tests::places::{corpus_file, fixture, skip};
+use dotdump_tests::places::{fixture, skip};
 use dotdump_tests::program::{Run, convert, convert_well, dotdump, run};
 use tempfile::TempDir;
 
@@ -78,7 +78,7 @@ fn wrong_command_lines_end_with_2() {
         vec!["convert", "-", "out.dmp"],
         vec!["convert", "a", "b", "-mq"],
         vec!["convert", "a"],
-        vec!["convert", "a", "b", "-f"],
+        vec!["convert", "a", "b", "-f", "-k"],
         vec!["nothing"],
         vec![],
     ] {
@@ -98,12 +98,6 @@ fn sources_that_are_none_end_with_1() {
         let run = convert(source, &output, &["-m"]);
         assert_eq!(run.code, Some(1), "{}: {}", source.display(), run.stderr);
         assert!(!run.stderr.is_empty() && !output.exists());
-    }
-    if let Some(kernel) = corpus_file("kernel-x64-triage-b19041-bc4a") {
-        let run = convert(&kernel, &output, &["-m"]);
-        assert_eq!(run.code, Some(1), "{}", run.stderr);
-        assert!(run.stderr.to_lowercase().contains("kernel"), "{}", run.stderr);
-        assert!(!output.exists());
     }
 }
 

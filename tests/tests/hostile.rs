@@ -2,78 +2,29 @@
 //! conversion that fails leaves no file, and what one that succeeds wrote can be opened.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dotdump_tests::damage::{Random, damage};
+use dotdump_tests::limits::Trouble;
 use dotdump_tests::parallel::{each, fail_with};
 use dotdump_tests::places::{corpus, dumps_in, fixture, name_of};
-use dotdump_tests::program::{dotdump, measure};
+use dotdump_tests::program::dotdump;
 
 /// How many damaged dumps are made; `DOTDUMP_DAMAGES` sets another number.
 const DAMAGES: usize = 10_000;
 
-/// What one run may take of the processors' time.
-const TIME: Duration = Duration::from_secs(2);
-/// When a run that has not ended by itself is taken for one that never will. A busy disk may hold up a sound one for
-/// seconds.
-const END: Duration = Duration::from_secs(60);
-const MEMORY: u64 = 64 << 20;
-
 /// What is done with each, and what is wrong with how that ended.
 fn trouble(dump: &Path) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut trouble = Trouble::default();
     for command in ["inspect", "verify"] {
-        tried(&[command.as_ref(), dump.as_os_str()], command, &mut problems);
+        trouble.tried(&[command.as_ref(), dump.as_os_str()], command);
     }
     for options in ["-m", "-ma"] {
-        converted(dump, options, &mut problems);
+        trouble.converted(dump, &[options]);
     }
-    problems
-}
-
-/// Runs the program within the limits; its exit code.
-fn tried(arguments: &[&OsStr], name: &str, problems: &mut Vec<String>) -> i32 {
-    let cost = measure(arguments, END).expect("a run");
-    let code = cost.code.unwrap_or(-1);
-    if !(0..=3).contains(&code) || cost.memory > MEMORY || cost.time > TIME {
-        problems.push(format!(
-            "{name}: exit code {code}, {} ms of processor time, {} KiB",
-            cost.time.as_millis(),
-            cost.memory >> 10
-        ));
-    }
-    code
-}
-
-/// Converts into a folder of its own: a failure leaves nothing there, a success one file that can be inspected.
-fn converted(dump: &Path, options: &str, problems: &mut Vec<String>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = folder.path().join("out.dmp");
-    let arguments = [
-        "convert".as_ref(),
-        dump.as_os_str(),
-        output.as_os_str(),
-        options.as_ref(),
-    ];
-    let code = tried(&arguments, &format!("convert {options}"), problems);
-    let left: Vec<_> = fs::read_dir(folder.path())
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").file_name())
-        .collect();
-    let expected: &[&str] = if code == 0 { &["out.dmp"] } else { &[] };
-    if left != expected {
-        problems.push(format!("convert {options}: exit code {code} leaves {left:?}"));
-    }
-    if code == 0 {
-        let name = format!("inspect of the output of {options}");
-        let opened = tried(&["inspect".as_ref(), output.as_os_str()], &name, problems);
-        if opened != 0 {
-            problems.push(format!("{name}: exit code {opened}"));
-        }
-    }
+    trouble.problems
 }
 
 #[test]
