@@ -31,7 +31,20 @@ pub(crate) fn install() -> anyhow::Result<bool> {
         return Ok(false);
     };
     run(Command::new(folder.join("install.sh")).arg("windows"))?;
+    install_readers_of_machines();
     Ok(true)
+}
+
+/// Installs the readers that are asked about images of machines. They need a newer QEMU than some systems have; the
+/// tests that ask them say that they are skipped where they are missing.
+fn install_readers_of_machines() {
+    let folder = env::var_os("DOTDUMP_MACHINES").map_or_else(|| root().join("../shared/machines"), PathBuf::from);
+    let script = folder.join("nt/install.sh");
+    if !script.is_file() {
+        eprintln!("no images of machines: neither in DOTDUMP_MACHINES nor in ../shared/machines");
+    } else if let Err(error) = run(Command::new(script).arg("readers")) {
+        eprintln!("the readers of machines are not installed: {error:#}");
+    }
 }
 
 /// All tests, and none may miss a validator.

@@ -6,7 +6,13 @@ mod dump;
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
+mod machines;
+#[cfg(target_os = "linux")]
 mod measure;
+#[cfg(target_os = "linux")]
+mod pages;
+#[cfg(target_os = "linux")]
+mod paging;
 #[cfg(target_os = "linux")]
 mod scenarios;
 #[cfg(target_os = "linux")]
@@ -30,7 +36,7 @@ pub(crate) struct Arguments {
     /// Repeat each measurement this often, and take the median
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// The folder for the dumps: 10 GiB at most, removed at the end
+    /// The folder for the dumps: 20 GiB at most, removed at the end
     #[arg(long, default_value_os_t = root().join("target"))]
     folder: PathBuf,
     /// Where the figures go as JSON
@@ -51,6 +57,14 @@ enum Scenario {
     Filter,
     /// `convert` of a dump with very many ranges
     Ranges,
+    /// Open a kernel dump of a machine with much memory
+    Pages,
+    /// Page walks of a kernel dump
+    Walks,
+    /// `convert -k` and `-ka` of a machine with much memory
+    Select,
+    /// `convert -f` into another layout beside `cp`
+    Reencode,
 }
 
 /// Measures.
@@ -63,21 +77,26 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         let mut command = cargo(&["run", "-q", "--release", "-p", "xtask", "--"]);
         return run(command.args(std::env::args_os().skip(1)));
     }
+    let wanted = |scenario| arguments.only.is_empty() || arguments.only.contains(&scenario);
     run(&mut cargo(&["build", "--release", "-p", "dotdump"]))?;
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "dotdump-snapshot",
-        "--example",
-        "list_ranges",
-    ]))?;
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--manifest-path",
-        "benches/peers/Cargo.toml",
-    ]))?;
+    if wanted(Scenario::List) || wanted(Scenario::Pages) {
+        run(&mut cargo(&[
+            "build",
+            "--release",
+            "-p",
+            "dotdump-snapshot",
+            "--example",
+            "list_ranges",
+            "--example",
+            "open_pages",
+        ]))?;
+        run(&mut cargo(&[
+            "build",
+            "--release",
+            "--manifest-path",
+            "benches/peers/Cargo.toml",
+        ]))?;
+    }
     let folder = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in(&arguments.folder)?;
@@ -87,7 +106,6 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         runs: arguments.runs.max(1),
     };
     let mut rows = Vec::new();
-    let wanted = |scenario| arguments.only.is_empty() || arguments.only.contains(&scenario);
     if wanted(Scenario::List) {
         bench.list(&mut rows)?;
     }
@@ -100,8 +118,20 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(Scenario::Filter) {
         stacks::filter(&bench, &mut rows)?;
     }
+    if wanted(Scenario::Pages) {
+        pages::open(&bench, &mut rows)?;
+    }
+    if wanted(Scenario::Walks) {
+        paging::walks(&bench, &mut rows)?;
+    }
+    if wanted(Scenario::Select) {
+        machines::select(&bench, &mut rows)?;
+    }
     if wanted(Scenario::Copy) {
         bench.copy(&mut rows)?;
+    }
+    if wanted(Scenario::Reencode) {
+        machines::reencode(&bench, &mut rows)?;
     }
     println!("{}", table::markdown(&rows));
     let machine = machine::describe(folder.path());
