@@ -139,6 +139,8 @@ fn every_kind_and_layout_has_its_type_and_is_the_same_as_its_source() {
         (&["-k", "--layout", "range"], 8),
         (&["-ka"], 5),
         (&["-ka", "--layout", "range"], 9),
+        (&["-k", "--layout", "runs"], 1),
+        (&["-ka", "--layout", "runs"], 1),
     ] {
         // It has no page 0, which ranges could not hold.
         let Some(source) = image("nt2-live.dmp") else { return };

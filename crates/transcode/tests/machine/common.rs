@@ -186,8 +186,14 @@ impl<'a> TestMachine<'a> {
     pub(crate) fn new(pages: &'a TestPages, machine: Machine, mode: PagingMode, root: u64) -> Self {
         let mut header = Header::unset(machine);
         match &mut header {
-            Header::Dump32(header) => header.machine_image_type = u32::from(machine.machine_type().0).into(),
-            Header::Dump64(header) => header.machine_image_type = u32::from(machine.machine_type().0).into(),
+            Header::Dump32(header) => {
+                header.machine_image_type = u32::from(machine.machine_type().0).into();
+                header.ps_loaded_module_list = 0x8055_0000.into();
+            }
+            Header::Dump64(header) => {
+                header.machine_image_type = u32::from(machine.machine_type().0).into();
+                header.ps_loaded_module_list = 0xFFFF_F800_0055_0000.into();
+            }
         }
         Self {
             pages,

@@ -405,6 +405,20 @@ fn a_kernel_dump_with_all_pages() {
 }
 
 #[test]
+fn memory_without_windows_is_written_with_a_warning() {
+    let tables = small();
+    let pages = TestPages::new(tables.ram, b"", |_| Kept::InFile);
+    let mut machine = TestMachine::new(&pages, Machine::Amd64, PagingMode::FourLevel, tables.system << 12);
+    let request = request(DumpKind::Full { avx_state: false }, PageLayout::Bitmap);
+    let absent = |machine: &TestMachine<'_>| convert(machine, &request).unwrap().1.report.absent;
+    assert_eq!(absent(&machine), []);
+    machine.header = Header::unset(Machine::Amd64);
+    let [told] = <[_; 1]>::try_from(absent(&machine)).unwrap();
+    assert_eq!(told.severity, dotdump_transcode::shortfall::Severity::Warning);
+    assert!(told.message.contains("no Windows kernel was found"), "{}", told.message);
+}
+
+#[test]
 fn extended_state_stays_where_it_is() {
     let tables = small();
     let pages = TestPages::new(tables.ram, b"", |_| Kept::InFile);
