@@ -170,7 +170,7 @@ fn body(source: &dyn ReadAt, header: &Header, findings: &mut Findings) -> Result
     let whole = source.size() >= offset.0 + size_of::<BitmapHeader>() as u64;
     if !whole && matches!(dump_type.0, 2 | 5..=0xA) {
         let message = format!("the file ends at {:#x}, within the header of the body", source.size());
-        findings.add(offset, "DumpType", message);
+        findings.add(offset, "body", message);
         return Ok(Body::HeaderOnly);
     }
     let is_bitmap = whole
@@ -235,7 +235,7 @@ fn runs(source: &dyn ReadAt, header: &Header, start: &[u8; 16], findings: &mut F
         _ => {
             let runs = implausible.map_or_else(String::new, |what| format!(", PhysicalMemoryBlock: {what}"));
             return Err(Error::malformed(
-                offset,
+                type_at(header),
                 "DumpType",
                 format!(
                     "{dump_type}, the body starts with `{}`{runs}",
@@ -253,8 +253,13 @@ fn runs(source: &dyn ReadAt, header: &Header, start: &[u8; 16], findings: &mut F
 fn check_type(header: &Header, fits: bool, body: &str, findings: &mut Findings) {
     if !fits {
         let message = format!("{}, the body has {body}", header.dump_type());
-        findings.add(if header.is_64() { 0xF98 } else { 0xF88 }, "DumpType", message);
+        findings.add(type_at(header), "DumpType", message);
     }
+}
+
+/// Where the header names the type.
+const fn type_at(header: &Header) -> FileOffset {
+    FileOffset(if header.is_64() { 0xF98 } else { 0xF88 })
 }
 
 /// The first bytes of the body; zero where the file has ended.

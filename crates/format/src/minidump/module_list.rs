@@ -76,6 +76,20 @@ impl FixedFileInfo {
             (halves(self.file_version_ms.get()), halves(self.file_version_ls.get()));
         (self.signature.get() == 0xFEEF_04BD).then_some([major, minor, build, revision])
     }
+
+    /// The version of a shared library as writers of Linux dumps store it (Breakpad, minidump-writer): a whole word for
+    /// each part, the words of the file version first, those of the product version behind them. `None` where there is
+    /// none.
+    #[must_use]
+    pub fn library_version(&self) -> Option<[u32; 4]> {
+        let parts = [
+            self.file_version_ms,
+            self.file_version_ls,
+            self.product_version_ms,
+            self.product_version_ls,
+        ];
+        (self.signature.get() == 0xFEEF_04BD).then_some(parts.map(|part| part.get()))
+    }
 }
 
 /// The modules of a ModuleListStream. The first one is the program by convention.

@@ -147,6 +147,7 @@ fn an_unknown_type_names_itself_and_its_body() {
     file.extend_from_slice(b"GARBAGE!");
     let error = KernelDump::open(&file).unwrap_err().to_string();
     assert!(error.contains("0x0 (unknown)") && error.contains("GARBAGE!"), "{error}");
+    assert!(error.contains("DumpType at file offset 0xf98"), "{error}");
 }
 
 #[test]

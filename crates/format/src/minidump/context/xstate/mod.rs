@@ -52,10 +52,12 @@
 
 mod layout;
 mod registers;
+mod standard;
 mod write;
 
 pub use layout::{ContextChunk, ContextEx, XSaveHeader, XStateConfig, XStateFeature, feature};
 pub use registers::{BoundConfig, BoundRegister, CetUser, TileConfig};
+pub use standard::XSaveArea;
 pub use write::write_extended;
 
 use layout::{LEGACY_AREA, align, ordered};
