@@ -3,15 +3,19 @@
 use dotdump_format::kernel::header::{SIGNATURE, VALID_DUMP_32, VALID_DUMP_64};
 use dotdump_format::{Error, FileOffset, ReadAt, kdump};
 
-/// The kind of a file, by its first bytes.
+use crate::linux;
+
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Container {
     /// A minidump: `MDMP`, or `PMDM` of a big-endian machine.
     Minidump,
     /// A kernel dump: `PAGEDUMP` or `PAGEDU64`.
     KernelDump,
-    /// An ELF core.
+    /// An ELF core of a machine.
     ElfCore,
+    /// An ELF core of a process.
+    ProcessCore,
     /// A kdump file.
     Kdump,
     /// A kdump file in the order in which it was written.
@@ -28,6 +32,7 @@ impl Container {
             Self::Minidump => "minidump",
             Self::KernelDump => "kernel dump",
             Self::ElfCore => "ELF core",
+            Self::ProcessCore => "ELF core of a process",
             Self::Kdump => "kdump",
             Self::FlattenedKdump => "flattened kdump",
             Self::Raw => "raw memory",
@@ -35,7 +40,8 @@ impl Container {
     }
 }
 
-/// Tells what `source` is. An ELF file that is no core is [`Container::Raw`].
+/// Tells what `source` is. An ELF file that is no core is [`Container::Raw`]. A core is of a process where its notes are:
+/// it has a process's status, auxiliary vector, signal or files, and nothing that monitors write of machines.
 ///
 /// # Errors
 /// [`Error::Read`] where the medium fails.
@@ -49,7 +55,10 @@ pub fn detect(source: &dyn ReadAt) -> Result<Container, Error> {
     } else if is_kernel {
         Container::KernelDump
     } else if start.starts_with(b"\x7FELF") && [[4, 0], [0, 4]].contains(&[start[16], start[17]]) {
-        Container::ElfCore
+        match linux::core::is_of_process(source)? {
+            true => Container::ProcessCore,
+            false => Container::ElfCore,
+        }
     } else if start.starts_with(&kdump::SIGNATURE) {
         Container::Kdump
     } else if start.starts_with(&kdump::FLAT_SIGNATURE) {

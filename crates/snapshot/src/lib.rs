@@ -99,9 +99,12 @@
 pub mod core_notes;
 pub mod detect;
 pub mod elf_core;
+pub mod elf_headers;
+mod extent_memory;
 pub mod file;
 pub mod kdump;
 pub mod kernel_dump;
+pub mod linux;
 pub mod machine;
 pub mod machine_process;
 mod map;
@@ -117,9 +120,11 @@ pub mod ranges;
 pub mod raw_memory;
 pub mod regions;
 pub mod triage;
+pub mod windows;
 
 pub use file::DumpFile;
 pub use kernel_dump::KernelDumpMemory;
+pub use linux::LinuxProcess;
 pub use machine::{MachineFile, MachineImage, MachineSnapshot};
 pub use machine_process::MachineProcess;
 pub use memory::{Extent, Memory};

@@ -37,6 +37,16 @@ pub trait Memory {
     /// [`Error::Read`] where the medium fails.
     fn read(&self, address: VirtAddr, buffer: &mut [u8]) -> Result<usize, Error>;
 
+    /// The first part of `within` whose bytes have to be read; what lies before it in `within` is zero, as is everything
+    /// where the result is empty. For memory that is there and was never written, such as the untouched pages of a live
+    /// process. Where nothing is known, all of it has to be read.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the medium fails.
+    fn next_stored(&self, within: VirtRange) -> Result<VirtRange, Error> {
+        Ok(within)
+    }
+
     /// All memory.
     fn all(&self) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
         self.extents(VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX)))

@@ -182,6 +182,12 @@ pub trait ProcessSnapshot {
     /// Bytes of memory that the source claims to hold and does not have.
     fn missing_bytes(&self) -> u64;
 
+    /// The first address of [`Self::missing_bytes`] where these are bytes that a live process has mapped and that cannot
+    /// be read; `None` where there are none, and where the source is a file that lacks them.
+    fn first_missing(&self) -> Option<VirtAddr> {
+        None
+    }
+
     /// Whether it has no more than the memory that was resident: pages that are not there were paged out or never
     /// used, and nothing is wrong with the source.
     fn is_resident_only(&self) -> bool {
@@ -193,7 +199,8 @@ pub trait ProcessSnapshot {
         None
     }
 
-    /// Where code lies or lay that belongs to no loaded module: unloaded modules, and code made at run time.
+    /// Where code lies or lay that belongs to no loaded module: unloaded modules, and code made at run time. On Linux,
+    /// where nothing tells of these, all memory that can be executed.
     ///
     /// # Errors
     /// [`Error::Read`] where the medium fails.

@@ -156,6 +156,17 @@ pub fn clipped(ranges: &[VirtRange], within: VirtRange) -> impl Iterator<Item = 
         .map_while(move |range| range.intersection(within))
 }
 
+/// The parts of `range` that lie outside of `ranges` (sorted, apart), in ascending order.
+pub fn subtracted(range: VirtRange, ranges: &[VirtRange]) -> impl Iterator<Item = VirtRange> + '_ {
+    let mut at = range.start;
+    let end = VirtRange::new(range.end, range.end);
+    clipped(ranges, range).chain([end]).filter_map(move |hole| {
+        let part = VirtRange::new(at, hole.start);
+        at = hole.end;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,10 @@ pub struct Region {
 
 /// `MEM_COMMIT` (`winnt.h`).
 pub const MEM_COMMIT: u32 = 0x1000;
+/// `MEM_FREE` (`winnt.h`).
+pub const MEM_FREE: u32 = 0x1_0000;
+/// `MEM_RESERVE` (`winnt.h`).
+pub const MEM_RESERVE: u32 = 0x2000;
 /// `MEM_PRIVATE` (`winnt.h`).
 pub const MEM_PRIVATE: u32 = 0x2_0000;
 /// `MEM_MAPPED` (`winnt.h`).

@@ -2,10 +2,10 @@
 
 use dotdump_format::kernel::triage::{SectionKind, StoredMemory, Triage};
 use dotdump_format::kernel::{DebuggerData, Header, Machine};
-use dotdump_format::{Error, FileOffset, Findings, ReadAt, VirtAddr, VirtRange};
+use dotdump_format::{Error, FileOffset, Findings, VirtAddr, VirtRange};
 
+use crate::extent_memory::ExtentMemory;
 use crate::memory::{Extent, Memory};
-use crate::minidump::overlap::without_overlaps;
 
 /// How many data blocks are looked at. Windows' dumps have up to 2,700 of some hundred bytes each; a table of more
 /// than this is damaged, and shall not fill the memory.
@@ -26,9 +26,7 @@ const THREAD_OBJECT: u8 = 6;
 ///
 /// On 32-bit machines all addresses are below 2^32.
 pub struct TriageMemory<'a> {
-    source: &'a dyn ReadAt,
-    /// Sorted, apart.
-    extents: Vec<Extent>,
+    pieces: ExtentMemory<'a>,
     copies: Copies,
 }
 
@@ -74,8 +72,7 @@ impl<'a> TriageMemory<'a> {
         let at = header.kd_debugger_data_block();
         pieces.extend(at.and_then(|at| triage.placed(SectionKind::DebuggerData, at)));
         let mut memory = Self {
-            source: triage.source(),
-            extents: ordered(&pieces),
+            pieces: ExtentMemory::new(triage.source(), extents_of(&pieces)),
             copies: Copies::default(),
         };
         memory.copies = find_copies(triage, header, &memory)?;
@@ -89,7 +86,7 @@ impl<'a> TriageMemory<'a> {
         ];
         pieces.extend(copies.into_iter().filter_map(|(kind, at)| triage.placed(kind, at?)));
         pieces.extend(triage.data_page());
-        memory.extents = ordered(&pieces);
+        memory.pieces = ExtentMemory::new(triage.source(), extents_of(&pieces));
         Ok(memory)
     }
 
@@ -100,16 +97,12 @@ impl<'a> TriageMemory<'a> {
     }
 }
 
-fn ordered(pieces: &[StoredMemory]) -> Vec<Extent> {
-    let extents = pieces.iter().filter(|piece| !piece.range.is_empty());
-    without_overlaps(
-        extents
-            .map(|piece| Extent {
-                range: piece.range,
-                offset: Some(piece.offset),
-            })
-            .collect(),
-    )
+fn extents_of(pieces: &[StoredMemory]) -> Vec<Extent> {
+    let extent = |piece: &StoredMemory| Extent {
+        range: piece.range,
+        offset: Some(piece.offset),
+    };
+    pieces.iter().map(extent).collect()
 }
 
 /// Follows the pointers from the copies to the structures. A copy that is not what it should be is none: dumps exist in
@@ -197,26 +190,10 @@ fn in_section(triage: &Triage<'_>, kind: SectionKind, offset: u64, size: usize) 
 
 impl Memory for TriageMemory<'_> {
     fn extents(&self, within: VirtRange) -> Box<dyn Iterator<Item = Result<Extent, Error>> + '_> {
-        let first = self.extents.partition_point(|extent| extent.range.end <= within.start);
-        let extents = self.extents[first..].iter();
-        Box::new(extents.map_while(move |extent| extent.clip(within)).map(Ok))
+        self.pieces.extents(within)
     }
 
     fn read(&self, address: VirtAddr, buffer: &mut [u8]) -> Result<usize, Error> {
-        let first = self.extents.partition_point(|extent| extent.range.end <= address);
-        let mut done = 0;
-        for extent in &self.extents[first..] {
-            let wanted = VirtRange::sized(address.saturating_add(done as u64), (buffer.len() - done) as u64);
-            let Some(part) = extent.clip(wanted) else { break };
-            if part.range.start != wanted.start {
-                break;
-            }
-            let Some(offset) = part.offset else { break };
-            // A part of the buffer: its size fits.
-            let size = usize::try_from(part.range.size()).unwrap_or(0);
-            self.source.read_exact_at(offset, &mut buffer[done..done + size])?;
-            done += size;
-        }
-        Ok(done)
+        self.pieces.read(address, buffer)
     }
 }

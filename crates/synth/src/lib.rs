@@ -53,6 +53,7 @@ mod modules;
 mod pfn_database;
 mod places;
 mod process;
+pub mod process_core;
 mod processor;
 mod profile;
 pub mod ram;

@@ -1,19 +1,18 @@
 //! The notes of ELF cores and kdump files: processors, and what the guest told the monitor of itself.
 
 mod cpu_state;
+pub(crate) mod walk;
 
-use dotdump_format::core_note::{NT_PRSTATUS, NoteHeader, PrStatusAmd64, PrStatusArm64, PrStatusX86, QemuCpuState};
+use std::ops::ControlFlow;
+
+use dotdump_format::core_note::{NT_PRSTATUS, PrStatusAmd64, PrStatusArm64, PrStatusX86, QemuCpuState};
 use dotdump_format::kernel::{Header, Machine};
 use dotdump_format::{Endian, Error, FileOffset, Findings, ReadAt, Record};
 
 pub use cpu_state::{CpuRegisters, CpuState};
 
-/// Names and payloads above these sizes in bytes are not looked at.
-const LARGEST_NAME: u32 = 64;
+/// Payloads above this size in bytes are not looked at.
 const LARGEST_PAYLOAD: u32 = 1 << 20;
-
-/// More notes than any machine has processors.
-const MOST_NOTES: usize = 1 << 16;
 
 /// What the notes of a machine say.
 #[derive(Clone, Debug, Default)]
@@ -40,57 +39,32 @@ impl CoreNotes {
     ) -> Result<Self, Error> {
         let mut notes = Self::default();
         let mut statuses = Vec::new();
-        let end = offset.0.saturating_add(size).min(source.size());
-        if end.saturating_sub(offset.0) < size {
-            findings.add(
-                offset,
-                "notes",
-                format!("{size:#x} bytes of notes pass the end of the file"),
-            );
-        }
-        let mut at = offset.0;
-        for _ in 0..MOST_NOTES {
-            if end.saturating_sub(at) < NoteHeader::SIZE as u64 {
-                break;
-            }
-            let header = source.bytes(FileOffset(at), NoteHeader::SIZE)?;
-            let header = NoteHeader::read_partial(&header, Endian::Little);
-            let (name_size, payload_size) = (header.name_size.get(), header.payload_size.get());
-            let name_at = at + NoteHeader::SIZE as u64;
-            let payload_at = name_at + u64::from(name_size).next_multiple_of(4);
-            let next = payload_at + u64::from(payload_size).next_multiple_of(4);
-            if payload_at + u64::from(payload_size) > end {
-                findings.add(
-                    at,
-                    "note",
-                    format!("{payload_size:#x} bytes of it pass the end of the notes"),
-                );
-                break;
-            }
-            if name_size <= LARGEST_NAME && payload_size <= LARGEST_PAYLOAD {
-                let name = source.bytes(FileOffset(name_at), small(name_size))?;
-                let payload = source.bytes(FileOffset(payload_at), small(payload_size))?;
-                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                let place = FileOffset(payload_at);
-                match (name, header.note_type.get()) {
-                    (b"QEMU", 0) => match QemuCpuState::read(&payload, Endian::Little) {
-                        Some(state) if state.version.get() == 1 => notes.cpus.push(CpuState::from_qemu(state)),
-                        _ => findings.add(place, "QEMU note", "440 bytes of version 1 expected".to_owned()),
-                    },
-                    (b"CORE", NT_PRSTATUS) => match status(&payload, machine) {
-                        Some(registers) => statuses.push(registers),
-                        None => findings.add(
-                            place,
-                            "CORE note",
-                            format!("{payload_size:#x} bytes are not the registers of this machine's processors"),
+        walk::walk(source, offset, size, findings, &mut |note, findings| {
+            let Some(payload) = note.payload(source, LARGEST_PAYLOAD)? else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let place = note.place;
+            match (note.name(), note.note_type) {
+                (b"QEMU", 0) => match QemuCpuState::read(&payload, Endian::Little) {
+                    Some(state) if state.version.get() == 1 => notes.cpus.push(CpuState::from_qemu(state)),
+                    _ => findings.add(place, "QEMU note", "440 bytes of version 1 expected".to_owned()),
+                },
+                (b"CORE", NT_PRSTATUS) => match status(&payload, machine) {
+                    Some(registers) => statuses.push(registers),
+                    None => findings.add(
+                        place,
+                        "CORE note",
+                        format!(
+                            "{:#x} bytes are not the registers of this machine's processors",
+                            payload.len()
                         ),
-                    },
-                    (b"VMCOREINFO", _) => notes.vmcoreinfo(&payload, place, findings),
-                    _ => {}
-                }
+                    ),
+                },
+                (b"VMCOREINFO", _) => notes.vmcoreinfo(&payload, place, findings),
+                _ => {}
             }
-            at = next;
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         if notes.cpus.is_empty() {
             notes.cpus = statuses;
         }
@@ -134,9 +108,4 @@ fn status(payload: &[u8], machine: Option<Machine>) -> Option<CpuState> {
     } else {
         None
     }
-}
-
-/// A size that was found to be small.
-fn small(size: u32) -> usize {
-    usize::try_from(size).unwrap_or(0)
 }

@@ -5,6 +5,7 @@
 //! and more, their number does not fit the file's header and stands in the first section's, and several may show the
 //! same pages. Virtual addresses of program headers are not used: they are those of all processors mixed.
 
+pub(crate) mod headers;
 mod segments;
 
 use dotdump_format::kernel::{Header, Machine};
@@ -82,6 +83,6 @@ impl<'a> ElfCore<'a> {
 physical_memory_by!(ElfCore, memory);
 
 /// The error for a file that cannot be opened as a core.
-fn refused(offset: u64, what: &'static str, message: String) -> Error {
+pub(crate) fn refused(offset: u64, what: &'static str, message: String) -> Error {
     Error::malformed(FileOffset(offset), what, message)
 }

@@ -65,6 +65,13 @@ impl<'a> MachineFile<'a> {
                     "a minidump is of a process, not of a machine",
                 ));
             }
+            Container::ProcessCore => {
+                return Err(Error::malformed(
+                    0_u64,
+                    "ELF header",
+                    "the core is of a process, not of a machine",
+                ));
+            }
             Container::KernelDump => dump(source, &mut findings)?,
             Container::ElfCore => {
                 let core = ElfCore::open(source)?;

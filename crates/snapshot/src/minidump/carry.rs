@@ -25,6 +25,7 @@ use dotdump_format::minidump::{
 use dotdump_format::{Error, Findings, Rva, VirtAddr, VirtRange};
 
 use super::{MAX_DEBUG_RECORD, blob};
+use crate::linux::regions::with_gaps;
 use crate::process::{Blob, Content};
 use crate::regions::Region;
 
@@ -129,7 +130,15 @@ fn host_modules(dump: &Minidump<'_>, stream: &Stream<'_>, findings: &mut Finding
 }
 
 /// A MemoryInfoList made from a map in another form.
-pub(crate) struct MadeMemoryInfo(pub(crate) Vec<Region>);
+pub struct MadeMemoryInfo(pub Vec<Region>);
+
+impl MadeMemoryInfo {
+    /// That of a Linux process: its regions, which ascend, and the gaps between them, as Windows' lists have them.
+    #[must_use]
+    pub fn of_linux(regions: &[Region], architecture: ProcessorArchitecture) -> Self {
+        Self(with_gaps(regions, architecture))
+    }
+}
 
 impl WriteStream for MadeMemoryInfo {
     fn stream_type(&self) -> StreamType {

@@ -24,7 +24,7 @@ use dotdump_format::{Endian, Error, FileOffset, Findings, ReadAt, Rva, Table, Vi
 use crate::memory::Memory;
 use crate::process::{Blob, Content, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
 use crate::regions::Region;
-pub(crate) use carry::MadeMemoryInfo;
+pub use carry::MadeMemoryInfo;
 use memory_index::MemoryIndex;
 use region_map::RegionMap;
 
@@ -374,7 +374,9 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
         }
         if stream_type == StreamType::MEMORY_INFO_LIST && self.has_regions() {
             let regions = self.regions().collect::<Result<Vec<Region>, Error>>()?;
-            return Ok(Some(Content::Typed(Box::new(MadeMemoryInfo(regions)))));
+            // Only Linux tells of its regions in another form.
+            let list = MadeMemoryInfo::of_linux(&regions, self.architecture());
+            return Ok(Some(Content::Typed(Box::new(list))));
         }
         Ok(None)
     }
@@ -406,6 +408,14 @@ impl ProcessSnapshot for MinidumpSnapshot<'_> {
     }
 
     fn other_code(&self) -> Result<Vec<VirtRange>, Error> {
+        // Linux tells of no code that was made at run time but that its pages can be executed, and deleted files that are
+        // still mapped need not be code.
+        if self.has_regions() && self.system_info.is_some_and(|info| info.platform().is_linux()) {
+            let code = self
+                .regions()
+                .filter(|region| region.as_ref().map_or(true, Region::is_executable));
+            return code.map(|region| Ok(region?.range)).collect();
+        }
         carry::other_code(&self.dump)
     }
 

@@ -10,7 +10,8 @@ use dotdump_format::minidump::{Minidump, StreamType};
 use dotdump_format::{Error, Findings, Table, VirtAddr, VirtRange};
 
 use super::lenient;
-use crate::regions::{MEM_IMAGE, Region};
+use crate::linux::regions::{in_order, regions_of};
+use crate::regions::Region;
 
 /// Regions one by one.
 type Regions<'a> = Box<dyn Iterator<Item = Result<Region, Error>> + 'a>;
@@ -73,27 +74,13 @@ impl<'a> RegionMap<'a> {
     }
 
     fn of_linux(mappings: &[LinuxMapping], findings: &mut Findings) -> Self {
-        let mut regions: Vec<Region> = mappings.iter().map(linux_region).collect();
-        // A file that is mapped as code is a program or a library, and so are its other mappings.
-        let mut images: Vec<&[u8]> = mappings
-            .iter()
-            .filter(|mapping| mapping.permissions.execute)
-            .filter_map(LinuxMapping::file)
-            .collect();
-        images.sort_unstable();
-        images.dedup();
-        for (region, mapping) in regions.iter_mut().zip(mappings) {
-            if mapping.file().is_some_and(|file| images.binary_search(&file).is_ok()) && !mapping.permissions.write {
-                region.kind = MEM_IMAGE;
-            }
-        }
-        if regions.windows(2).any(|pair| pair[1].range.start < pair[0].range.end) {
+        let (regions, ascending) = regions_of(mappings);
+        if !ascending {
             findings.add(
                 0,
                 StreamType::LINUX_MAPS.to_string(),
                 "mappings are not in ascending order or overlap",
             );
-            regions = in_order(regions);
         }
         Self::Held(regions)
     }
@@ -165,18 +152,6 @@ fn in_memory(regions: &[Region], within: VirtRange) -> Regions<'_> {
     Box::new(touching.map(|region| Ok(*region)))
 }
 
-/// Sorts regions, and cuts those that overlap the ones before them.
-fn in_order(mut regions: Vec<Region>) -> Vec<Region> {
-    regions.sort_by_key(|region| region.range);
-    let mut end = VirtAddr(0);
-    regions.retain_mut(|region| {
-        region.range = VirtRange::new(region.range.start.max(end), region.range.end);
-        end = end.max(region.range.end);
-        !region.range.is_empty()
-    });
-    regions
-}
-
 fn region_of(info: &MemoryInfo, mask: u64) -> Region {
     Region {
         range: VirtRange::sized(VirtAddr(info.base_address.get() & mask), info.region_size.get()),
@@ -185,17 +160,5 @@ fn region_of(info: &MemoryInfo, mask: u64) -> Region {
         state: info.state.get(),
         protect: info.protect.get(),
         kind: info.memory_type.get(),
-    }
-}
-
-fn linux_region(mapping: &LinuxMapping) -> Region {
-    let info = mapping.to_memory_info();
-    Region {
-        range: mapping.range,
-        allocation_base: VirtAddr(info.allocation_base),
-        allocation_protect: info.protect,
-        state: info.state,
-        protect: info.protect,
-        kind: info.memory_type,
     }
 }
