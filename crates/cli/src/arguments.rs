@@ -1,5 +1,9 @@
 //! The command line. The dump options among it are made from the flag table.
 
+mod capture;
+mod exception;
+mod writing;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
+use dotdump_transcode::exception::ExceptionRequest;
 use dotdump_transcode::options::table::{Argument, DUMP_OPTIONS, DumpOption, MINI_OPTIONS};
 use dotdump_transcode::options::{DumpKind, DumpOptions, MiniOptions, OptionsError};
 
@@ -16,7 +21,8 @@ use dotdump_transcode::request::PageLayout;
 
 use crate::dump_arguments::{self, Grammar};
 use crate::process_name::ProcessName;
-use crate::size::parse_size;
+pub(crate) use capture::{CaptureArguments, CorePattern, Target};
+pub(crate) use writing::WritingArguments;
 
 /// Makes smaller crash dumps out of larger ones, of processes and of whole machines, the way WinDbg's .dump does.
 #[derive(Debug, Parser)]
@@ -33,6 +39,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Action {
     /// Make a dump from a dump, or from an image of a machine's memory
     Convert(Box<ConvertArguments>),
+    /// Make a dump of a process that runs, which stops for as long as it takes
+    #[command(override_usage = "dotdump capture <--pid PID|--name NAME|-a -u> [OPTIONS] <OUTPUT>")]
+    Capture(Box<CaptureArguments>),
     /// Show what is in a dump
     Inspect(InspectArguments),
     /// Check that a dump is sound, and that all that it kept is the same as in its source
@@ -55,12 +64,8 @@ pub(crate) struct ConvertArguments {
     #[arg(value_name = "SOURCE", value_parser = file_with_random_access())]
     pub(crate) source: PathBuf,
 
-    /// The dump to write; - is standard output
-    #[arg(value_name = "OUTPUT")]
-    pub(crate) output: PathBuf,
-
     #[command(flatten)]
-    pub(crate) dump: DumpArguments,
+    pub(crate) writing: WritingArguments,
 
     /// How the pages of a machine are found in the dump
     #[arg(long, value_name = "LAYOUT", value_enum)]
@@ -79,52 +84,9 @@ pub(crate) struct ConvertArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) memory_map: Option<PathBuf>,
 
-    /// A folder with images (EXE, DLL, ELF) of the modules, for their headers and code. May be repeated
-    #[arg(long, value_name = "DIR")]
-    pub(crate) image_path: Vec<PathBuf>,
-
-    /// Drop the least valuable memory until the dump is no larger: bytes, or with K, M, G, T as powers of 1024
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_size: Option<u64>,
-
-    /// Fail (with exit code 3) where the source lacks something that was asked for
-    #[arg(long)]
-    pub(crate) strict: bool,
-
-    /// Accept -mf of a source that does not have all memory
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    /// Print the plan and its size, and write nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-
-    /// Write what was asked, written, absent and erased to this file, as JSON
-    #[arg(long, value_name = "FILE", value_parser = report_file())]
-    pub(crate) report: Option<PathBuf>,
-
-    /// Leave out the checksums that verify uses
-    #[arg(long)]
-    pub(crate) no_manifest: bool,
-
     /// Read the source instead of mapping it to memory
     #[arg(long)]
     pub(crate) no_mmap: bool,
-
-    /// Whether to show progress on standard error
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ProgressMode::Auto)]
-    pub(crate) progress: ProgressMode,
-
-    /// Print neither warnings nor progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-impl ConvertArguments {
-    /// Whether the dump goes to standard output.
-    pub(crate) fn to_standard_output(&self) -> bool {
-        self.output.as_os_str() == "-"
-    }
 }
 
 /// Arguments of `inspect`.
@@ -208,6 +170,8 @@ pub(crate) enum ProgressMode {
 pub(crate) struct DumpArguments {
     /// What was asked for.
     pub(crate) options: DumpOptions,
+    /// The exception to store.
+    pub(crate) exception: ExceptionRequest,
 }
 
 impl Args for DumpArguments {
@@ -216,6 +180,7 @@ impl Args for DumpArguments {
             .next_help_heading("Dump options, as in WinDbg (with - or / in front)")
             .args(DUMP_OPTIONS.iter().map(argument))
             .next_help_heading(None)
+            .arg(exception::signal_info())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -237,8 +202,11 @@ impl FromArgMatches for DumpArguments {
                 kind: kind(matches)?,
                 mini,
                 overwrite: matches.get_flag("overwrite"),
+                unique: matches.get_flag("unique"),
+                all_processes: matches.get_flag("all-processes"),
                 comment: matches.get_one("comment").cloned(),
             },
+            exception: exception::request(matches)?,
         })
     }
 
@@ -282,6 +250,8 @@ fn argument(option: &'static DumpOption) -> Arg {
     match option.argument {
         Argument::None => argument.action(ArgAction::SetTrue),
         Argument::Text(name) => argument.value_name(name).allow_hyphen_values(true),
+        Argument::Address => exception::address(argument),
+        Argument::Thread => exception::thread(argument),
         Argument::MiniLetters => letters_after(argument)
             .action(ArgAction::Append)
             .value_parser(|letters: &str| letters.parse::<MiniOptions>())
@@ -326,16 +296,6 @@ fn file_with_random_access() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// Refuses standard output: it has the dump or what is told of it.
-fn report_file() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| {
-        if path.as_os_str() == "-" {
-            return Err("the report cannot go to standard output, for the dump or its summary goes there; name a file");
-        }
-        Ok(path)
-    })
-}
-
 /// The whole command line, as help, the manual page and completions show it.
 pub(crate) fn command() -> Command {
     Arguments::command()
@@ -355,26 +315,45 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Argumen
         );
         used(&mut command.clone(), &unknown.subcommand).error(ErrorKind::UnknownArgument, message)
     })?;
+    let names_target = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("--"));
+    let is_capture = words.get(1).is_some_and(|word| word == CAPTURE) && !words.iter().any(names_target);
     let matches = command
         .try_get_matches_from_mut(words)
-        .map_err(|error| with_letter_tip(error, &command))?;
+        .map_err(|error| with_tip(error, &command, is_capture))?;
     Arguments::from_arg_matches(&matches)
         .map_err(|error| error.format(used(&mut command, matches.subcommand_name().unwrap_or_default())))
 }
 
-/// Where a letter that follows `-m` was given as an option of its own, says how it is written.
-fn with_letter_tip(mut error: clap::Error, command: &Command) -> clap::Error {
-    let letter = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word.strip_prefix('-').map(str::to_owned),
-        _ => None,
+/// The subcommand for what is live.
+const CAPTURE: &str = "capture";
+
+/// Says how a word is written that is known elsewhere.
+fn with_tip(mut error: clap::Error, command: &Command, is_capture: bool) -> clap::Error {
+    let word = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word.clone(),
+        _ => return error,
     };
-    let is_letter = |word: &String| !word.is_empty() && word.parse::<MiniOptions>().is_ok();
-    if let Some(letter) = letter.filter(is_letter) {
-        let tip = format!("`{letter}` is a letter of -m; did you mean `-m{letter}`?");
+    if let Some(tip) = tip(&word, command, is_capture) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         return error.with_cmd(command);
     }
     error
+}
+
+fn tip(word: &str, command: &Command, is_capture: bool) -> Option<String> {
+    if let Some(long) = word.strip_prefix("--") {
+        let knows = |subcommand: &&Command| subcommand.get_arguments().any(|known| known.get_long() == Some(long));
+        let subcommand = command.get_subcommands().find(knows)?.get_name();
+        return Some(format!("`{word}` is an option of `dotdump {subcommand}`"));
+    }
+    match word.strip_prefix('-') {
+        Some(letter) if !letter.is_empty() && letter.parse::<MiniOptions>().is_ok() => {
+            Some(format!("`{letter}` is a letter of -m; did you mean `-m{letter}`?"))
+        }
+        // Who gives two words means a process by the first.
+        None if is_capture => Some("the process is named by --pid PID or --name NAME".to_owned()),
+        _ => None,
+    }
 }
 
 /// The part of the command line whose usage explains a mistake.
@@ -402,10 +381,13 @@ impl Grammar for Known<'_> {
             .any(|argument| argument.get_id() == DUMP_OPTIONS[0].long)
     }
 
-    fn takes_next_word(&self, subcommand: &str, option: &str) -> bool {
+    fn words_after(&self, subcommand: &str, option: &str) -> usize {
         let name = option.strip_prefix("--");
-        self.arguments(subcommand).any(|argument| {
+        let argument = self.arguments(subcommand).find(|argument| {
             argument.get_long() == name && argument.get_action().takes_values() && !argument.is_require_equals_set()
+        });
+        argument.map_or(0, |argument| {
+            argument.get_num_args().map_or(1, |words| words.min_values())
         })
     }
 }

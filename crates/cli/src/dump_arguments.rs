@@ -10,8 +10,8 @@ pub(crate) trait Grammar {
     /// Whether this subcommand takes dump options.
     fn takes_dump_options(&self, subcommand: &str) -> bool;
 
-    /// Whether the option (`--report`) has the next word as its value, whatever that looks like.
-    fn takes_next_word(&self, subcommand: &str, option: &str) -> bool;
+    /// How many words after the option (`--report`) are its values, whatever they look like.
+    fn words_after(&self, subcommand: &str, option: &str) -> usize;
 }
 
 /// A word that can only be meant as a dump option, and is none.
@@ -57,11 +57,12 @@ pub(crate) fn spell_out(
             break;
         }
         if text.starts_with("--") {
-            let takes_next = !text.contains('=') && grammar.takes_next_word(&subcommand, text);
+            let values = match text.contains('=') {
+                true => 0,
+                false => grammar.words_after(&subcommand, text),
+            };
             spelled.push(word);
-            if takes_next {
-                spelled.extend(arguments.next());
-            }
+            spelled.extend(arguments.by_ref().take(values));
             continue;
         }
         match recognise(text) {
@@ -71,7 +72,7 @@ pub(crate) fn spell_out(
                     long.push("=");
                     long.push(letters);
                 }
-                if let Argument::Text(_) = option.argument
+                if option.argument.next_word().is_some()
                     && let Some(value) = arguments.next()
                 {
                     long.push("=");
@@ -125,8 +126,12 @@ mod tests {
             subcommand == "convert"
         }
 
-        fn takes_next_word(&self, _subcommand: &str, option: &str) -> bool {
-            ["--report", "--comment"].contains(&option)
+        fn words_after(&self, _subcommand: &str, option: &str) -> usize {
+            match option {
+                "--report" | "--comment" => 1,
+                "--three" => 3,
+                _ => 0,
+            }
         }
     }
 
@@ -158,6 +163,7 @@ mod tests {
             ("dotdump convert a b -mrf", "dotdump convert a b --mini=rf"),
             ("dotdump convert a - -q -o", "dotdump convert a - -q --overwrite"),
             ("dotdump -q convert -o", "dotdump -q convert --overwrite"),
+            ("dotdump convert /u a -a", "dotdump convert --unique a --all-processes"),
         ] {
             assert_eq!(spelled(line), expected);
         }
@@ -197,6 +203,7 @@ mod tests {
             "dotdump convert / /x",
             "dotdump convert a m",
             "dotdump convert --report /ma a b",
+            "dotdump convert --three /o -o -ma a b",
         ] {
             assert_eq!(spelled(line), line);
         }
@@ -219,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_word_that_only_starts_like_an_option_is_refused_with_a_dash() {
-        for word in ["-ob", "-comment", "-fz", "-kz", "-kay"] {
+        for word in ["-ob", "-comment", "-fz", "-kz", "-kay", "-uo", "-au"] {
             let words = ["dotdump", "convert", word].map(OsString::from);
             assert!(spell_out(words, &Convert).is_err(), "{word}");
         }
@@ -228,8 +235,8 @@ mod tests {
             "dotdump convert --mini=q --mini==a"
         );
         assert_eq!(
-            spelled("dotdump convert -M -K -u"),
-            "dotdump convert -M -K -u",
+            spelled("dotdump convert -M -K -v"),
+            "dotdump convert -M -K -v",
             "for others to refuse"
         );
     }

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod capture;
 mod convert;
 mod counted;
+mod dump;
 mod dump_arguments;
 mod exit;
 mod inspect;
 mod misuse;
+mod printing;
 mod process_name;
 mod progress;
 mod report_file;
@@ -21,6 +24,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use arguments::Action;
+use dotdump_transcode::ConvertError;
 use exit::Exit;
 use misuse::Misuse;
 
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.action {
         Action::Convert(arguments) => convert::run(&arguments),
+        Action::Capture(arguments) => capture::run(&arguments),
         Action::Inspect(arguments) => inspect::run(&arguments),
         Action::Verify(arguments) => verify::run(&arguments),
         Action::Completions { shell } => texts::completions(shell, arguments::command()),
@@ -42,11 +47,8 @@ fn main() -> ExitCode {
     };
     let exit = result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "dotdump: {error:#}");
-        if error.is::<Misuse>() {
-            Exit::Usage
-        } else {
-            Exit::Failure
-        }
+        let is_misuse = error.is::<Misuse>() || matches!(error.downcast_ref(), Some(ConvertError::Options(_)));
+        if is_misuse { Exit::Usage } else { Exit::Failure }
     });
     exit.into()
 }

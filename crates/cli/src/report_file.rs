@@ -20,7 +20,7 @@ enum State<'a> {
 impl<'a> ReportFile<'a> {
     /// Checks that a report can go to `path`, which may exist, without taking the place of what is read or of the dump
     /// that is written to `output` (`None` for standard output).
-    pub(crate) fn check(path: &Path, source: &File, output: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn check(path: &Path, source: Option<&File>, output: Option<&Path>) -> anyhow::Result<Self> {
         let output_file = match output {
             None => standard_output(),
             // To open a FIFO would wait for its other end.
@@ -31,7 +31,7 @@ impl<'a> ReportFile<'a> {
             let checked = Destination::file(path, true, Some(&file));
             matches!(checked, Err(SinkError::IsSource { .. }))
         });
-        let destination = Destination::file(path, true, Some(source)).with_context(|| cannot_write(path))?;
+        let destination = Destination::file(path, true, source).with_context(|| cannot_write(path))?;
         let is_output_path = output.and_then(place).is_some_and(|output| place(path) == Some(output));
         if is_output_file || is_output_path {
             bail!("{}: it is the output; write to another file", cannot_write(path));
@@ -124,7 +124,7 @@ mod tests {
         fs::hard_link(path("output"), path("output-again")).expect("a link");
         let source = File::open(path("source")).expect("the source");
         let error = |report: &str, output: &str| {
-            let checked = ReportFile::check(&path(report), &source, Some(&path(output)));
+            let checked = ReportFile::check(&path(report), Some(&source), Some(&path(output)));
             checked.err().map(|error| format!("{error:#}")).unwrap_or_default()
         };
         for report in ["source", "source-again"] {

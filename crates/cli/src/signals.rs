@@ -1,6 +1,7 @@
 //! Signals that end the program, and what is cleaned up before.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use dotdump_transcode::sink::Cancel;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -13,14 +14,20 @@ const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
 /// From now on the first such signal asks to stop, so that a temporary file is removed on the way out. A second
 /// one ends the program at once: it may hang in a system call. Where nothing needs to be removed this is better
-/// left away, for then the first signal already ends the program.
+/// left away, for then the first signal already ends the program. A second call gives the same request again.
 pub(crate) fn install() -> io::Result<Cancel> {
+    static INSTALLED: Mutex<Option<Cancel>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cancel) = &*installed {
+        return Ok(cancel.clone());
+    }
     let cancel = Cancel::new();
     for &signal in SIGNALS.iter().filter(|&&signal| !is_ignored(signal)) {
         // Actions run in this order: the flag is not set yet when the first signal looks at it.
         flag::register_conditional_shutdown(signal, 1, cancel.flag())?;
         flag::register(signal, cancel.flag())?;
     }
+    *installed = Some(cancel.clone());
     Ok(cancel)
 }
 

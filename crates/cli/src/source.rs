@@ -21,6 +21,8 @@ pub(crate) fn open(path: &Path, mapped: bool) -> anyhow::Result<DumpFile> {
 pub(crate) enum Shown {
     /// A process: it is a minidump.
     Process,
+    /// A process: it is an ELF core.
+    ProcessCore,
     /// A machine.
     Machine,
 }
@@ -56,6 +58,7 @@ pub(crate) fn shown(file: &DumpFile, path: &Path, has_map: bool) -> anyhow::Resu
     }
     match container {
         Container::Minidump => return Ok(Shown::Process),
+        Container::ProcessCore => return Ok(Shown::ProcessCore),
         Container::Raw if !has_map => {}
         _ => return Ok(Shown::Machine),
     }

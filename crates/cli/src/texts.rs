@@ -67,7 +67,7 @@ mod tests {
     fn the_manual_page_has_every_subcommand_and_letter() {
         let page = manual_page(crate::arguments::command()).expect("memory takes all");
         let page = String::from_utf8(page).expect("text");
-        for name in ["CONVERT", "INSPECT", "VERIFY", "COMPLETIONS", "MAN"] {
+        for name in ["CONVERT", "CAPTURE", "INSPECT", "VERIFY", "COMPLETIONS", "MAN"] {
             assert!(page.contains(&format!("\n.SH {name}\n")), "{name}: {page}");
         }
         for option in MINI_OPTIONS {

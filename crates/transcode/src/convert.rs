@@ -1,17 +1,18 @@
 //! One conversion from beginning to end: choose, filter, plan; then write.
 
 use dotdump_format::minidump::MiniDumpType;
-use dotdump_format::{Error, Findings, PAGE_SIZE, ReadAt};
+use dotdump_format::{Error, Findings, PAGE_SIZE, ReadAt, VirtAddr, VirtRange};
 use dotdump_snapshot::{DumpFile, MachineProcess, MinidumpSnapshot, ProcessSnapshot, RangeSet, ThreadSnapshot};
 
+use crate::exception::{self, Found, WithException};
 use crate::execute::{self, Done, Origin, WriteError};
 use crate::filter::StackFilter;
 use crate::manifest::{BLOCK, Checksums, Manifest, SCHEMA, SourceIdentity, Span, hex16, spans};
-use crate::options::MiniOptions;
+use crate::options::{MiniOptions, OptionsError};
 use crate::plan::{Ingredients, Planned, plan};
 use crate::report::Report;
 use crate::request::Request;
-use crate::select::{ImageMemory, Selection, select, select_again, tell_trimmed, trim_to};
+use crate::select::{ImageMemory, SHARED_USER_DATA, Selection, select, select_again, tell_trimmed, trim_to};
 use crate::shortfall::{Shortfall, Shortfalls};
 use crate::sink::Sink;
 use crate::verify;
@@ -27,6 +28,9 @@ pub enum ConvertError {
     /// The source cannot be read, or the dump does not fit the format.
     #[error(transparent)]
     Format(#[from] Error),
+    /// The options go against each other.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
     /// The dump cannot be made small enough.
     #[error("the dump takes {least} bytes at least, more than --max-size allows ({limit})")]
     TooLarge {
@@ -94,21 +98,74 @@ pub fn prepare_process<'a>(
             );
         }
     }
+    if !has_memory(process)? {
+        let message = "the source has no memory of this process, as dumps of kernel memory and of other processes have \
+                       none";
+        if request.force {
+            shortfalls.warn(PROCESS, message);
+        } else {
+            shortfalls.refuse(PROCESS, format!("{message} (--force writes what is known of it)"));
+            return Err(ConvertError::Refused(shortfalls.into_vec()));
+        }
+    }
     let identity = SourceIdentity::of(process, source)?;
     prepare_draft(process, identity, request, None, shortfalls)
 }
 
+/// Whether there is a page that is the process's own: one that all processes share belongs to the kernel.
+fn has_memory(process: &MachineProcess<'_>) -> Result<bool, Error> {
+    let (shared, _) = SHARED_USER_DATA;
+    let shared = VirtRange::new(VirtAddr(shared), VirtAddr(shared + PAGE_SIZE));
+    for extent in process.memory().all() {
+        if extent?.range != shared {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The option that asks for a process of a machine.
 const PROCESS: &str = "--process";
+
+/// Plans a dump of a process that is in no minidump, such as a live one: nothing is written yet. `notes` are told in the
+/// report.
+///
+/// # Errors
+/// [`ConvertError`].
+pub fn prepare_snapshot<'a>(
+    snapshot: &'a dyn ProcessSnapshot,
+    identity: SourceIdentity,
+    request: &Request,
+    notes: &[String],
+) -> Result<Conversion<'a>, ConvertError> {
+    let mut shortfalls = Shortfalls::default();
+    tell_damage(snapshot.findings(), &mut shortfalls);
+    for note in notes {
+        shortfalls.note("-m", note.clone());
+    }
+    prepare_draft(snapshot, identity, request, None, shortfalls)
+}
 
 fn prepare_draft<'a>(
     snapshot: &'a dyn ProcessSnapshot,
     identity: SourceIdentity,
     request: &Request,
     again: Option<Manifest>,
-    shortfalls: Shortfalls,
+    mut shortfalls: Shortfalls,
 ) -> Result<Conversion<'a>, ConvertError> {
-    let mut draft = Draft::choose(snapshot, identity, request, again, shortfalls)?;
+    request.exception.check()?;
+    // What was made with the same options has the exception that they name.
+    let found = match again {
+        Some(_) => None,
+        None => exception::find(snapshot, &request.exception, &mut shortfalls)?,
+    };
+    if shortfalls.is_refusal() {
+        return Err(ConvertError::Refused(shortfalls.into_vec()));
+    }
+    let Found { exception, ranges } = found.unwrap_or_default();
+    let source = snapshot;
+    let snapshot: &dyn ProcessSnapshot = &WithException::new(source, exception);
+    let mut draft = Draft::choose(source, snapshot, ranges, identity, request, again, shortfalls)?;
     let (mut planned, mut told) = draft.plan()?;
     if let Some(limit) = request.max_size
         && draft.again.is_none()
@@ -194,7 +251,7 @@ fn is_filtered(snapshot: &MinidumpSnapshot<'_>, manifest: &Manifest) -> bool {
 
 /// What is chosen, before it is laid out.
 struct Draft<'a, 'r> {
-    snapshot: &'a dyn ProcessSnapshot,
+    snapshot: &'r dyn ProcessSnapshot,
     identity: SourceIdentity,
     request: &'r Request,
     /// The manifest of a source that was made with the same options.
@@ -207,8 +264,11 @@ struct Draft<'a, 'r> {
 }
 
 impl<'a, 'r> Draft<'a, 'r> {
+    /// Chooses the memory. `source` and `snapshot` differ in nothing but the exception; `records` is where that lies.
     fn choose(
-        snapshot: &'a dyn ProcessSnapshot,
+        source: &'a dyn ProcessSnapshot,
+        snapshot: &'r dyn ProcessSnapshot,
+        records: RangeSet,
         identity: SourceIdentity,
         request: &'r Request,
         again: Option<Manifest>,
@@ -216,11 +276,11 @@ impl<'a, 'r> Draft<'a, 'r> {
     ) -> Result<Self, ConvertError> {
         let options = request.options.mini;
         let memory = if again.is_none() && options.contains(MiniOptions::CODE_SEGMENTS) {
-            ImageMemory::new(snapshot, &request.images, &mut shortfalls)?
+            ImageMemory::new(source, &request.images, &mut shortfalls)?
         } else {
-            ImageMemory::none(snapshot.memory())
+            ImageMemory::none(source.memory())
         };
-        let selection = match &again {
+        let mut selection = match &again {
             Some(_) => {
                 let flags = MiniDumpType::from_bits_retain(snapshot.header().flags.get());
                 select_again(snapshot, flags)?
@@ -230,6 +290,7 @@ impl<'a, 'r> Draft<'a, 'r> {
         if shortfalls.is_refusal() {
             return Err(ConvertError::Refused(shortfalls.into_vec()));
         }
+        selection.add_exception_records(source.memory(), records)?;
         let filter = match (&again, options.contains(MiniOptions::FILTER_MEMORY)) {
             (None, true) => Some(StackFilter::new(snapshot, &selection.stacks, selection.beside.clone())?),
             _ => None,
@@ -353,13 +414,14 @@ impl Conversion<'_> {
         &self.planned
     }
 
-    /// Writes the output, and completes the report. The caller finishes the sink.
+    /// Writes the output, and completes the report. `source` is the file that the places of memory refer to; `None` for a
+    /// live process. The caller finishes the sink.
     ///
     /// # Errors
     /// [`WriteError`]; the sink is then to be dropped.
-    pub fn write(&mut self, source: &DumpFile, sink: &mut dyn Sink) -> Result<Done, WriteError> {
+    pub fn write(&mut self, source: Option<&DumpFile>, sink: &mut dyn Sink) -> Result<Done, WriteError> {
         let origin = Origin {
-            file: Some(source.file()),
+            file: source.map(DumpFile::file),
             memory: &self.memory,
             filter: self.filter.as_ref(),
             pages: None,

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use dotdump_format::layout::{Piece, Plan};
-use dotdump_format::{Error, FileOffset, Pfn, VirtAddr};
+use dotdump_format::{Error, FileOffset, Pfn, VirtAddr, VirtRange};
 use dotdump_snapshot::{Memory, PageSet, PhysicalMemory};
 
 use crate::block_sums::BlockSums;
@@ -14,6 +14,13 @@ use crate::sink::{Sink, SinkError};
 
 /// How much is held at a time, in bytes.
 const CHUNK: usize = 1 << 20;
+
+/// How much memory is read by address at a time, in bytes: so little that it is still in the processor's cache when it is
+/// summed up and written.
+const MEMORY_CHUNK: u64 = 256 << 10;
+
+/// Shorter runs of zeros within memory are written: a file system keeps a record for each hole.
+const SMALLEST_HOLE: u64 = 32 << 10;
 
 /// Why a plan could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -232,24 +239,52 @@ impl Writer<'_> {
         self.bytes(&buffer)
     }
 
+    /// Memory by address. What is known to be zero is not read: that would take time in which a live process stands
+    /// still, and memory of its own for pages that it never used.
     fn memory(&mut self, address: VirtAddr, size: u64, filter: Option<&StackFilter>) -> Result<(), WriteError> {
         let mut buffer = Vec::new();
         let mut at = address;
         let end = address.saturating_add(size);
         while at < end {
+            let rest = VirtRange::new(at, end);
+            let stored = self.origin.memory.next_stored(rest)?.intersection(rest);
+            let stored = stored.unwrap_or(VirtRange::new(end, end));
+            match stored.start.0 - at.0 {
+                0 => {}
+                gap if gap < SMALLEST_HOLE => {
+                    buffer.clear();
+                    buffer.resize(usize::try_from(gap).unwrap_or(0), 0);
+                    self.bytes(&buffer)?;
+                }
+                gap => self.zeros(gap)?,
+            }
+            self.stored(stored, filter, &mut buffer)?;
+            at = stored.end;
+        }
+        Ok(())
+    }
+
+    fn stored(
+        &mut self,
+        range: VirtRange,
+        filter: Option<&StackFilter>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), WriteError> {
+        let mut at = range.start;
+        while at < range.end {
             // Chunks end on round addresses, so that no word is cut in two.
-            let next = at.align_down(CHUNK as u64).saturating_add(CHUNK as u64).min(end);
-            buffer.resize(usize::try_from(next.0 - at.0).unwrap_or(CHUNK), 0);
-            let there = self.origin.memory.read(at, &mut buffer)?;
+            let next = at.align_down(MEMORY_CHUNK).saturating_add(MEMORY_CHUNK).min(range.end);
+            buffer.resize(usize::try_from(next.0 - at.0).unwrap_or(0), 0);
+            let there = self.origin.memory.read(at, buffer)?;
             if there < buffer.len() {
                 return Err(WriteError::Vanished {
                     address: at.saturating_add(there as u64),
                 });
             }
             if let Some(filter) = filter {
-                self.done.erased_words += filter.apply(at, &mut buffer);
+                self.done.erased_words += filter.apply(at, buffer);
             }
-            self.bytes(&buffer)?;
+            self.bytes(buffer)?;
             at = next;
         }
         Ok(())

@@ -293,17 +293,8 @@ impl StackFilter {
 
 /// The parts of `ranges` that lie outside of `taken` (sorted, apart).
 fn without(ranges: RangeSet, taken: &[VirtRange]) -> impl Iterator<Item = VirtRange> + '_ {
-    ranges.into_vec().into_iter().flat_map(move |range| {
-        let mut parts = Vec::new();
-        let mut at = range.start;
-        for hole in dotdump_snapshot::ranges::clipped(taken, range) {
-            parts.push(VirtRange::new(at, hole.start));
-            at = hole.end;
-        }
-        parts.push(VirtRange::new(at, range.end));
-        parts.retain(|part| !part.is_empty());
-        parts
-    })
+    let outside = move |range| dotdump_snapshot::ranges::subtracted(range, taken);
+    ranges.into_vec().into_iter().flat_map(outside)
 }
 
 /// Zeros the words that are not to be kept. Gives what is left behind the last whole word, and how many words changed.

@@ -22,6 +22,7 @@ struct Readme;
 
 mod block_sums;
 pub mod convert;
+pub mod exception;
 pub mod execute;
 pub mod filter;
 pub mod machine;
@@ -29,6 +30,7 @@ pub mod manifest;
 pub mod options;
 mod pages;
 pub mod plan;
+pub mod readable;
 pub mod report;
 pub mod request;
 mod runs;
@@ -39,5 +41,5 @@ pub mod verify;
 pub mod verify_machine;
 pub mod words;
 
-pub use convert::{Conversion, ConvertError, prepare, prepare_process};
+pub use convert::{Conversion, ConvertError, prepare, prepare_process, prepare_snapshot};
 pub use request::Request;

@@ -80,6 +80,18 @@ impl SourceIdentity {
             head_crc32: format!("{:#010x}", crc32fast::hash(&head)),
         })
     }
+
+    /// The identity of a process that is in no file: a live one. Size and checksum are zero.
+    #[must_use]
+    pub fn live(snapshot: &dyn ProcessSnapshot) -> Self {
+        let header = snapshot.header();
+        Self {
+            size: 0,
+            time: header.time_date_stamp.get(),
+            flags: format!("{:#x}", header.flags.get()),
+            head_crc32: format!("{:#010x}", 0),
+        }
+    }
 }
 
 /// A stream that was not taken.

@@ -30,6 +30,9 @@ pub struct Report {
     pub left_out: Vec<LeftOut>,
     /// What the filters took out.
     pub erased: ErasedReport,
+    /// For how long a live process was stopped, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_milliseconds: Option<f64>,
 }
 
 /// What a dump contains.
@@ -123,6 +126,7 @@ impl Report {
                 ranges: erased,
                 module_paths: planned.shortened_paths,
             },
+            pause_milliseconds: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::exception::ExceptionRequest;
 use crate::options::{DumpKind, DumpOptions, MiniOptions};
 use crate::select::ImageFolders;
 
@@ -20,6 +21,8 @@ pub struct Request {
     pub no_manifest: bool,
     /// How a dump of pages is laid out; `None` for a bitmap, the usual way.
     pub layout: Option<PageLayout>,
+    /// The exception to store in place of the source's own.
+    pub exception: ExceptionRequest,
 }
 
 /// How the pages of a kernel dump are found in its file.
@@ -77,6 +80,7 @@ impl Request {
         if self.force {
             text.push_str(" --force");
         }
+        text.push_str(&self.exception.to_string());
         text
     }
 }

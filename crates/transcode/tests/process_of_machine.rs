@@ -9,10 +9,11 @@ use dotdump_snapshot::paging::PagingMode;
 use dotdump_snapshot::{DumpFile, MachineFile, MachineImage, MachineProcess, MinidumpSnapshot, ProcessSnapshot};
 use dotdump_synth::truth::ProcessTruth;
 use dotdump_synth::{HeaderStyle, MachineBuilder, Space, SynthMachine};
-use dotdump_transcode::options::{DumpOptions, MiniOptions};
-use dotdump_transcode::shortfall::Severity;
+use dotdump_transcode::options::{DumpKind, DumpOptions, MiniOptions};
+use dotdump_transcode::request::PageLayout;
+use dotdump_transcode::shortfall::{Severity, Shortfall};
 use dotdump_transcode::sink::{Cancel, Control, Sink, StreamSink};
-use dotdump_transcode::{Request, prepare_process};
+use dotdump_transcode::{Request, machine, prepare_process};
 
 /// A machine in a file: a dump of all its pages.
 fn write(machine: &SynthMachine, file: &mut std::fs::File) {
@@ -73,7 +74,7 @@ fn each_process(
             let cancel = Cancel::default();
             let to = output.as_file().try_clone().unwrap();
             let mut sink = StreamSink::new(to, "a dump", Some(size), Control::new(&cancel, &()));
-            conversion.write(&file, &mut sink).unwrap();
+            conversion.write(Some(&file), &mut sink).unwrap();
             Box::new(sink).finish().unwrap();
             assert_eq!(output.as_file().metadata().unwrap().len(), size);
             let guessed = conversion
@@ -162,4 +163,52 @@ fn a_small_dump_has_the_stacks() {
             );
         }
     });
+}
+
+/// A dump of kernel memory lists processes and has nothing of them.
+#[test]
+fn a_process_without_memory_is_refused() {
+    for layout in [PageLayout::Bitmap, PageLayout::Range] {
+        let synth = MachineBuilder::new(PagingMode::FourLevel).processes(5).build().unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write(&synth, file.as_file_mut());
+        let file = DumpFile::open(file.path(), false).unwrap();
+        let source = MachineFile::open(&file, &MachineOptions::default()).unwrap();
+        let machine = MachineImage::open(&source).unwrap();
+        let mut request = Request {
+            layout: Some(layout),
+            ..Request::default()
+        };
+        request.options.kind = DumpKind::Kernel;
+        let conversion = machine::prepare(&machine, Some(&file), &request).unwrap();
+        let kernel = tempfile::NamedTempFile::new().unwrap();
+        let cancel = Cancel::default();
+        let to = kernel.as_file().try_clone().unwrap();
+        let mut sink = StreamSink::new(to, "a dump", Some(conversion.size()), Control::new(&cancel, &()));
+        conversion.write(&mut sink).unwrap();
+        Box::new(sink).finish().unwrap();
+
+        let file = DumpFile::open(kernel.path(), false).unwrap();
+        let source = MachineFile::open(&file, &MachineOptions::default()).unwrap();
+        let machine = MachineImage::open(&source).unwrap();
+        let truths = synth.truth.processes.iter().filter(|truth| truth.process.peb.0 != 0);
+        let mut refused = 0;
+        for truth in truths {
+            let process = MachineProcess::open(&machine, &truth.process).unwrap().unwrap();
+            let told = prepare_process(&process, &file, &Request::default())
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(told.contains("no memory of this process"), "{told}");
+            let forced = Request {
+                force: true,
+                ..Request::default()
+            };
+            let report = prepare_process(&process, &file, &forced).unwrap().report;
+            let warned = |told: &Shortfall| told.severity == Severity::Warning && told.message.contains("no memory of");
+            assert!(report.absent.iter().any(warned), "{:?}", report.absent);
+            refused += 1;
+        }
+        assert!(refused > 0);
+    }
 }

@@ -73,7 +73,7 @@ fn intact_dumps_and_their_conversions_are_sound() {
             let mut sink = destination
                 .open(Some(conversion.size()), Control::new(&cancel, &()))
                 .expect("a file");
-            conversion.write(&file, sink.as_mut()).expect("written");
+            conversion.write(Some(&file), sink.as_mut()).expect("written");
             sink.finish().expect("finished");
 
             let written = DumpFile::open(&output, true).expect("a file");

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use dotdump_format::kernel::DumpType;
 use dotdump_format::kernel::bitmap::BitmapLayout;
 use dotdump_format::kernel::secondary_data::{write_blob, write_header};
 use dotdump_format::layout::{Layout, Piece};
 use dotdump_format::{Endian, FileOffset, Pfn, PhysAddr, ReadAt, VirtAddr, VirtRange};
 use dotdump_snapshot::machine::{MachineFile, MachineImage, MachineOptions};
-use dotdump_snapshot::paging::{Mapping, Visitor};
+use dotdump_snapshot::paging::{Mapping, PagingMode, Visitor};
 use dotdump_snapshot::{AddressSpace, DumpFile, MachineSnapshot, PageSet, PhysicalMemory};
+use dotdump_synth::{HeaderStyle, MachineBuilder};
 use dotdump_transcode::Request;
 use dotdump_transcode::machine::manifest::{MANIFEST_TAG, MachineIdentity, MachineManifest, PatchSpan};
 use dotdump_transcode::machine::prepare;
@@ -610,5 +612,20 @@ fn a_triage_dump_that_was_changed_is_told() {
         assert!(!changed.same);
         assert_eq!(changed.claim, Claim::Triage);
         assert!(changed.memory_compared > 0x1000);
+    }
+}
+
+/// A dump that was cut behind its header is damaged in one place, not also of the wrong type.
+#[test]
+fn a_bare_header_is_told_of_once() {
+    for dump_type in [DumpType::BITMAP_FULL, DumpType::RANGE_KERNEL, DumpType::TRIAGE] {
+        let machine = MachineBuilder::new(PagingMode::FourLevel).build().unwrap();
+        let header = machine.header(dump_type, HeaderStyle::Crash).unwrap();
+        let found = verified(&header.as_bytes());
+        let [told] = found.findings.as_slice() else {
+            panic!("{dump_type}: {:#?}", found.findings);
+        };
+        assert!(told.message.contains("the file ends at 0x2000"), "{}", told.message);
+        assert_eq!(told.offset, FileOffset(0x2000));
     }
 }

@@ -9,13 +9,21 @@ use crate::source::Shown;
 /// Refuses options that do not go with the source.
 pub(super) fn check(arguments: &ConvertArguments, source: Shown) -> Result<(), Misuse> {
     let subject = match (source, &arguments.process) {
-        (Shown::Process, _) | (Shown::Machine, Some(_)) => Subject::Process,
+        (Shown::Process | Shown::ProcessCore, _) | (Shown::Machine, Some(_)) => Subject::Process,
         (Shown::Machine, None) => Subject::Machine,
     };
-    let options = &arguments.dump.options;
-    options.check_for(subject).map_err(|error| Misuse(error.to_string()))?;
+    let options = &arguments.writing.dump.options;
+    let exception = &arguments.writing.dump.exception;
+    let checked = options.check_for(subject).and_then(|()| exception.check_for(subject));
+    checked.map_err(|error| Misuse(error.to_string()))?;
     let has_pages = subject == Subject::Machine && options.kind != DumpKind::Mini;
     for (is_given, name, is_used, reason) in [
+        (
+            options.all_processes,
+            "-a",
+            false,
+            "it is for processes that run (dotdump capture); of a source in a file --process chooses one",
+        ),
         (
             arguments.process.is_some(),
             "--process",
@@ -29,7 +37,7 @@ pub(super) fn check(arguments: &ConvertArguments, source: Shown) -> Result<(), M
             "only dumps of a machine's pages (-f, -k, -ka) have a layout",
         ),
         (
-            !arguments.image_path.is_empty(),
+            !arguments.writing.image_path.is_empty(),
             "--image-path",
             subject == Subject::Process,
             "images are only used for the segments of a process's modules",

@@ -10,8 +10,8 @@ use dotdump_transcode::shortfall::Shortfall;
 use dotdump_transcode::sink::Sink;
 use indicatif::HumanBytes;
 
-use super::PlannedDump;
 use crate::counted::counted;
+use crate::dump::PlannedDump;
 
 /// The dump of a machine.
 pub(super) struct MachineDump<'a>(pub(super) MachineConversion<'a>);

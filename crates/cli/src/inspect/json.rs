@@ -11,14 +11,14 @@ use dotdump_format::minidump::system_info::ProcessorArchitecture;
 use dotdump_format::minidump::thread_info_list::ThreadInfoList;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModuleList;
 use dotdump_format::time::CivilTime;
-use dotdump_snapshot::{Blob, ProcessSnapshot};
+use dotdump_snapshot::Blob;
 use dotdump_transcode::manifest::Manifest;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::model::{ContextRow, Each, FindingRow, HandleRow, Hex, ModuleRow, Text, ThreadInfoRow, ThreadRow};
 use super::model::{UnloadedRow, streams};
-use super::opened::Opened;
+use super::opened::{Kind, Opened};
 use super::{exceptions, streams as small};
 
 /// The version of the document. It changes when a key changes its meaning, not when one is added.
@@ -54,8 +54,10 @@ impl Serialize for Document<'_, '_> {
         self.modules(&mut map)?;
         self.memory(&mut map)?;
         small::write(&mut map, self.opened)?;
-        let manifest = self.opened.keep(Manifest::read(self.opened.dump()), "DotdumpManifest");
-        map.serialize_entry("manifest", &manifest.flatten())?;
+        if self.opened.kind == Kind::Minidump {
+            let manifest = self.opened.keep(Manifest::read(self.opened.dump()), "DotdumpManifest");
+            map.serialize_entry("manifest", &manifest.flatten())?;
+        }
         // All of the above may have found something.
         let findings = self.opened.findings();
         map.serialize_entry("findings_total", &findings.total())?;
@@ -106,13 +108,20 @@ impl Document<'_, '_> {
         let time = header.time_date_stamp.get();
         map.serialize_entry("schema", &SCHEMA)?;
         map.serialize_entry("path", &Text(self.path.display()))?;
-        map.serialize_entry("file_size", &dump.source().size())?;
-        map.serialize_entry("kind", "user-minidump")?;
+        map.serialize_entry("file_size", &self.opened.file_size)?;
+        let kind = match self.opened.kind {
+            Kind::Minidump => "user-minidump",
+            Kind::Core => "elf-core",
+        };
+        map.serialize_entry("kind", kind)?;
         let endian = match dump.endian() {
             Endian::Little => "little",
             Endian::Big => "big",
         };
         map.serialize_entry("endian", endian)?;
+        if self.opened.kind == Kind::Core {
+            return Ok(());
+        }
         map.serialize_entry("version_word", &Hex((header.version.get() >> 16).into()))?;
         map.serialize_entry("flags", &dump.flags().names())?;
         map.serialize_entry("flags_value", &Hex(header.flags.get()))?;
@@ -198,7 +207,7 @@ impl Document<'_, '_> {
     fn memory<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let figures = self.opened.memory();
         let memory = Memory {
-            ranges: figures.ranges(),
+            ranges: figures.ranges,
             bytes: figures.bytes,
             missing_bytes: self.opened.snapshot.missing_bytes(),
             lists: figures

@@ -1,5 +1,6 @@
 //! The subcommand `inspect`: what is in a dump, for people ([`text`]) and for programs ([`json`]).
 
+mod core_streams;
 mod exceptions;
 mod json;
 mod machine;
@@ -12,9 +13,13 @@ mod summary;
 mod text;
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use anyhow::Context as _;
+use dotdump_format::ReadAt as _;
+use dotdump_format::minidump::Minidump;
 use dotdump_snapshot::machine::MachineFile;
+use dotdump_snapshot::{MinidumpSnapshot, linux};
 
 use crate::arguments::InspectArguments;
 use crate::exit::Exit;
@@ -28,14 +33,14 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
     let file = open(path, !arguments.no_mmap)?;
     let written = match shown(&file, path, arguments.memory_map.is_some())? {
         Shown::Process => {
-            let opened = Opened::new(&file).with_context(|| path.display().to_string())?;
-            let mut out = BufWriter::new(io::stdout().lock());
-            let written = if arguments.json {
-                json::write(&mut out, &opened, path)
-            } else {
-                out.write_all(summary::of(&opened, path).as_bytes())
-            };
-            written.and_then(|()| out.flush())
+            let snapshot = MinidumpSnapshot::open(&file).with_context(|| path.display().to_string())?;
+            print(&Opened::of_dump(&snapshot), path, arguments.json)
+        }
+        Shown::ProcessCore => {
+            let process = linux::core::open(&file).with_context(|| path.display().to_string())?;
+            let streams = core_streams::streams(&process)?;
+            let dump = Minidump::open(&streams)?;
+            print(&Opened::of_core(&process, &dump, file.size()), path, arguments.json)
         }
         Shown::Machine => {
             let source = MachineFile::open(&file, &machine_options(arguments.memory_map.as_deref())?);
@@ -56,4 +61,14 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
         written => written.context("standard output").map(|()| Exit::Success),
     }
+}
+
+/// Prints what is in a process.
+fn print(opened: &Opened<'_>, path: &Path, as_json: bool) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match as_json {
+        true => json::write(&mut out, opened, path),
+        false => out.write_all(summary::of(opened, path).as_bytes()),
+    };
+    written.and_then(|()| out.flush())
 }

@@ -9,7 +9,7 @@ use dotdump_format::minidump::handle_data::Handle;
 use dotdump_format::minidump::thread_info_list::ThreadInfo;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModule;
 use dotdump_format::minidump::{Minidump, Stream};
-use dotdump_snapshot::{Blob, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
+use dotdump_snapshot::{Blob, ModuleSnapshot, ThreadSnapshot};
 use serde::{Serialize, Serializer};
 
 use super::names;
@@ -227,12 +227,21 @@ fn debug_id(view: &CodeView) -> Option<String> {
     view.debug_id().filter(|id| id.bytes().any(|digit| digit != b'0'))
 }
 
-/// The version of a module's file.
-pub(super) fn file_version(module: &ModuleSnapshot) -> Option<String> {
-    module.record.version_info.file_version().map(dotted)
+/// The version of a module's file, in the form in which writers of its system store it.
+pub(super) fn file_version(opened: &Opened<'_>, module: &ModuleSnapshot) -> Option<String> {
+    let info = &module.record.version_info;
+    if is_linux(opened) {
+        info.library_version().map(dotted)
+    } else {
+        info.file_version().map(dotted)
+    }
 }
 
-fn dotted(parts: [u16; 4]) -> String {
+fn is_linux(opened: &Opened<'_>) -> bool {
+    opened.platform().is_some_and(|platform| platform.is_linux())
+}
+
+fn dotted(parts: [impl Display; 4]) -> String {
     let [major, minor, build, revision] = parts;
     format!("{major}.{minor}.{build}.{revision}")
 }
@@ -277,8 +286,10 @@ impl ModuleRow {
                 Some(id) => Some(id),
                 None => (windows && timestamp != 0).then(|| format!("{timestamp:08X}{size:x}")),
             },
-            version: file_version(module),
-            product_version: info.file_version().map(|_| dotted([major, minor, build, revision])),
+            version: file_version(opened, module),
+            // On Linux these words belong to the version of the file.
+            product_version: (info.file_version().filter(|_| !is_linux(opened)))
+                .map(|_| dotted([major, minor, build, revision])),
         }
     }
 }

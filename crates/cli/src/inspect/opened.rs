@@ -17,8 +17,8 @@ use dotdump_format::minidump::thread_info_list::ThreadInfoList;
 use dotdump_format::minidump::thread_names::ThreadNames;
 use dotdump_format::minidump::token::TokenList;
 use dotdump_format::minidump::{Minidump, StreamContent, StreamType};
-use dotdump_format::{Error, FileOffset, Findings, ReadAt, VirtAddr, VirtRange};
-use dotdump_snapshot::{Blob, MinidumpSnapshot, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
+use dotdump_format::{Error, FileOffset, Findings, VirtAddr, VirtRange};
+use dotdump_snapshot::{Blob, LinuxProcess, MinidumpSnapshot, ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
 
 /// The most bytes of names that one output repeats. A small file can have very many entries that all point to one long
 /// name, so that what it says would be thousands of times larger than itself.
@@ -30,13 +30,28 @@ const MAX_STACK_STEPS: u32 = 1 << 20;
 /// A dump that is being looked at.
 pub(super) struct Opened<'a> {
     /// Threads, modules, memory.
-    pub(super) snapshot: MinidumpSnapshot<'a>,
+    pub(super) snapshot: &'a dyn ProcessSnapshot,
+    /// The streams.
+    dump: &'a Minidump<'a>,
+    /// What kind of file it is.
+    pub(super) kind: Kind,
+    /// The size of the file in bytes.
+    pub(super) file_size: u64,
     /// Process id, times, build strings.
     pub(super) misc: Option<MiscInfo>,
     findings: RefCell<Findings>,
     thread_names: BTreeMap<u32, Name>,
     text_left: Cell<usize>,
     steps_left: Cell<u32>,
+}
+
+/// What kind of file is being looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A minidump.
+    Minidump,
+    /// The ELF core of a process: its streams are those that a dump of it would have.
+    Core,
 }
 
 /// The registers of a thread and the names of what follows them.
@@ -54,24 +69,31 @@ pub(super) struct Registers {
 pub(super) struct MemoryFigures {
     /// The streams that list it, with the number of ranges in each.
     pub(super) lists: Vec<(StreamType, u64)>,
+    /// The ranges of all lists, or of a core, which has none.
+    pub(super) ranges: u64,
     /// Bytes that are there. What two lists have counts once.
     pub(super) bytes: u64,
 }
 
-impl MemoryFigures {
-    /// The ranges of all lists.
-    pub(super) fn ranges(&self) -> u64 {
-        self.lists.iter().map(|(_, ranges)| ranges).sum()
-    }
-}
-
 impl<'a> Opened<'a> {
-    /// Opens the dump in `source`.
-    pub(super) fn new(source: &'a dyn ReadAt) -> Result<Self, Error> {
-        let snapshot = MinidumpSnapshot::open(source)?;
+    /// A minidump.
+    pub(super) fn of_dump(snapshot: &'a MinidumpSnapshot<'a>) -> Self {
+        let dump = snapshot.dump();
+        Self::new(snapshot, dump, Kind::Minidump, dump.source().size())
+    }
+
+    /// A core of `file_size` bytes, and a minidump of the streams that a dump of it would have.
+    pub(super) fn of_core(process: &'a LinuxProcess<'a>, streams: &'a Minidump<'a>, file_size: u64) -> Self {
+        Self::new(process, streams, Kind::Core, file_size)
+    }
+
+    fn new(snapshot: &'a dyn ProcessSnapshot, dump: &'a Minidump<'a>, kind: Kind, file_size: u64) -> Self {
         let mut opened = Self {
             findings: RefCell::new(snapshot.findings().clone()),
             snapshot,
+            dump,
+            kind,
+            file_size,
             misc: None,
             thread_names: BTreeMap::new(),
             text_left: Cell::new(MAX_REPEATED_TEXT),
@@ -86,12 +108,12 @@ impl<'a> Opened<'a> {
                 }
             }
         }
-        Ok(opened)
+        opened
     }
 
-    /// The file's header and directory.
+    /// The streams, by the file's header and directory.
     pub(super) fn dump(&self) -> &Minidump<'a> {
-        self.snapshot.dump()
+        self.dump
     }
 
     /// Processor and system.
@@ -228,12 +250,18 @@ impl<'a> Opened<'a> {
         if let Some(list) = self.again::<Memory64List<'_>>() {
             figures.lists.push((StreamType::MEMORY64_LIST, list.ranges.len()));
         }
+        let mut extents = 0;
         for extent in self.snapshot.memory().all() {
             let Some(extent) = self.keep(extent, "memory") else {
                 break;
             };
+            extents += 1;
             figures.bytes = figures.bytes.saturating_add(extent.range.size());
         }
+        figures.ranges = match self.kind {
+            Kind::Minidump => figures.lists.iter().map(|(_, ranges)| ranges).sum(),
+            Kind::Core => extents,
+        };
         figures
     }
 

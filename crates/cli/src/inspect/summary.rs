@@ -16,7 +16,7 @@ use dotdump_format::minidump::misc_info::MiscInfo;
 use dotdump_format::minidump::name::Name;
 use dotdump_format::minidump::unloaded_module_list::UnloadedModuleList;
 use dotdump_format::time::CivilTime;
-use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, ThreadSnapshot};
+use dotdump_snapshot::{ModuleSnapshot, ThreadSnapshot};
 use dotdump_transcode::manifest::Manifest;
 use indicatif::HumanBytes;
 
@@ -24,7 +24,7 @@ use super::exceptions;
 use super::json::address_mask;
 use super::model::{file_version, module_id};
 use super::names::file_name;
-use super::opened::Opened;
+use super::opened::{Kind, Opened};
 use super::streams::comment;
 use super::text::{Lines, cut, cut_front, duration};
 use crate::counted::counted;
@@ -51,15 +51,17 @@ pub(super) fn of(opened: &Opened<'_>, path: &Path) -> String {
     memory(opened, &mut bottom);
     handles(opened, &mut bottom);
     crashpad(opened, &mut bottom);
-    manifest(opened, &mut bottom);
-    let streams: Vec<String> = opened
-        .dump()
-        .streams()
-        .map(|stream| stream.stream_type.to_string())
-        .collect();
-    bottom.words(&counted(streams.len() as u64, "stream"), &streams, 3);
+    if opened.kind == Kind::Minidump {
+        manifest(opened, &mut bottom);
+        let streams: Vec<String> = opened
+            .dump()
+            .streams()
+            .map(|stream| stream.stream_type.to_string())
+            .collect();
+        bottom.words(&counted(streams.len() as u64, "stream"), &streams, 3);
+    }
 
-    // Threads and modules share what the rest leaves of the screen: findings take up to 4 lines, the two headings,
+    // Threads and modules share what the rest leaves of the screen: findings mostly take up to 4 lines, the headings,
     // unloaded modules and the last line 4.
     let room = HEIGHT.saturating_sub(top.len() + bottom.len() + 4 + 4);
     let wanted = opened.snapshot.modules().len().min(ROWS);
@@ -69,7 +71,7 @@ pub(super) fn of(opened: &Opened<'_>, path: &Path) -> String {
 
     top.append(bottom);
     opened.check_others();
-    let all = findings(opened, &mut top) && all;
+    let all = top.findings(&opened.findings()) && all;
     if !all {
         top.line("  (--json shows all of it)");
     }
@@ -87,9 +89,12 @@ fn file(opened: &Opened<'_>, path: &Path, lines: &mut Lines) {
         Endian::Little => "",
         Endian::Big => ", big-endian",
     };
-    let size = dump.source().size();
-    let human = HumanBytes(size).to_string();
-    lines.line(&format!("{}: user minidump{endian}, {human}", cut(&name, 64)));
+    let human = HumanBytes(opened.file_size).to_string();
+    let kind = match opened.kind {
+        Kind::Minidump => "user minidump",
+        Kind::Core => "ELF core of a process",
+    };
+    lines.line(&format!("{}: {kind}{endian}, {human}", cut(&name, 64)));
 
     let mut system = match opened.system() {
         None => "unknown: no SystemInfo".to_owned(),
@@ -119,6 +124,9 @@ fn file(opened: &Opened<'_>, path: &Path, lines: &mut Lines) {
         let _ = write!(system, ", {}", String::from_utf8_lossy(name));
     }
     lines.labelled("system", &system);
+    if opened.kind == Kind::Core {
+        return;
+    }
 
     let misc = opened.misc.as_ref();
     let mut writer = format!("version word {:#06x}", header.version.get() >> 16);
@@ -164,7 +172,7 @@ fn process(opened: &Opened<'_>, lines: &mut Lines) {
         .filter(|program| program.name.is_some())
     {
         let mut text = cut_front(&program.name_text(), 64);
-        if let Some(version) = file_version(program) {
+        if let Some(version) = file_version(opened, program) {
             let _ = write!(text, ", version {version}");
         }
         lines.labelled("program", &text);
@@ -341,7 +349,7 @@ fn modules(opened: &Opened<'_>, crashed_at: Option<u64>, room: usize, lines: &mu
         .map(|module| name(module).chars().count())
         .max()
         .unwrap_or(0);
-    let version = |module| file_version(module).unwrap_or_default();
+    let version = |module| file_version(opened, module).unwrap_or_default();
     let versions = shown.iter().map(|module| version(module).len()).max().unwrap_or(0);
     for module in shown {
         let id = module_id(opened, module);
@@ -372,10 +380,10 @@ fn memory(opened: &Opened<'_>, lines: &mut Lines) {
         .iter()
         .map(|(stream, ranges)| format!("{} in {stream}", counted(*ranges, "range")))
         .collect();
-    let lists = if lists.is_empty() {
-        "no memory list".to_owned()
-    } else {
-        lists.join(", ")
+    let lists = match (opened.kind, lists.is_empty()) {
+        (Kind::Core, _) => counted(figures.ranges, "range"),
+        (Kind::Minidump, true) => "no memory list".to_owned(),
+        (Kind::Minidump, false) => lists.join(", "),
     };
     let mut text = format!("{} ({lists})", HumanBytes(figures.bytes));
     if let Some(regions) = opened.again::<MemoryInfoList<'_>>() {
@@ -466,11 +474,11 @@ fn manifest(opened: &Opened<'_>, lines: &mut Lines) {
     } else {
         &manifest.options
     };
-    let text = format!(
-        "{}: {options}, from a dump of {}",
-        manifest.tool,
-        HumanBytes(manifest.source.size)
-    );
+    let source = match manifest.source.size {
+        0 => "of a live process".to_owned(),
+        size => format!("from a dump of {}", HumanBytes(size)),
+    };
+    let text = format!("{}: {options}, {source}", manifest.tool);
     lines.labelled("manifest", &text);
     let mut text = format!(
         "{} left out, {} absent",
@@ -483,26 +491,4 @@ fn manifest(opened: &Opened<'_>, lines: &mut Lines) {
         let _ = write!(text, ", words erased in {erased}");
     }
     lines.more(&text);
-}
-
-/// What is wrong with the file. Tells whether all of it was shown.
-fn findings(opened: &Opened<'_>, lines: &mut Lines) -> bool {
-    /// How many are shown.
-    const SHOWN: usize = 3;
-    let findings = opened.findings();
-    if findings.is_empty() {
-        lines.labelled("findings", "none");
-        return true;
-    }
-    let shown = findings.as_slice().iter().take(SHOWN);
-    let more = findings.total().saturating_sub(SHOWN as u64);
-    let text = match more {
-        0 => String::new(),
-        more => format!(", {more} of them not shown"),
-    };
-    lines.line(&format!("  {}{text}", counted(findings.total(), "finding")));
-    for finding in shown {
-        lines.line(&format!("     {finding}"));
-    }
-    more == 0
 }

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use dotdump_format::Findings;
+
+use crate::counted::counted;
+
 /// The widest line.
 pub(super) const WIDTH: usize = 100;
 
@@ -51,6 +55,46 @@ impl Lines {
         for (index, row) in rows.iter().enumerate() {
             self.labelled(if index == 0 { label } else { "" }, row);
         }
+    }
+
+    /// What is wrong with a file. Tells whether all of it was shown.
+    pub(super) fn findings(&mut self, findings: &Findings) -> bool {
+        /// How many are shown.
+        const SHOWN: usize = 3;
+        if findings.is_empty() {
+            self.labelled("findings", "none");
+            return true;
+        }
+        let more = findings.total().saturating_sub(SHOWN as u64);
+        let text = match more {
+            0 => String::new(),
+            more => format!(", {more} of them not shown"),
+        };
+        self.line(&format!("  {}{text}", counted(findings.total(), "finding")));
+        for finding in findings.as_slice().iter().take(SHOWN) {
+            self.wrapped(&finding.to_string());
+        }
+        more == 0
+    }
+
+    /// A sentence, indented, on as many lines as it takes.
+    fn wrapped(&mut self, text: &str) {
+        /// A text that takes more is cut: a dump may have anything in its names.
+        const LINES: usize = 4;
+        let (first, next) = ("     ", "       ");
+        let mut row = first.to_owned();
+        let mut rows = 1;
+        for word in text.split_whitespace() {
+            let is_full = row.chars().count() + 1 + word.chars().count() > WIDTH && !row.trim_start().is_empty();
+            if is_full && rows < LINES {
+                self.line(&std::mem::replace(&mut row, next.to_owned()));
+                rows += 1;
+            } else if !row.trim_start().is_empty() {
+                row.push(' ');
+            }
+            row.push_str(word);
+        }
+        self.line(&row);
     }
 
     /// How many lines there are.
@@ -116,6 +160,23 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_finding_is_told_to_its_end() {
+        let mut lines = Lines::default();
+        lines.wrapped(&["word"; 40].join(" "));
+        let text = lines.into_text();
+        assert_eq!(text.split_whitespace().count(), 40);
+        assert_eq!(text.lines().count(), 3);
+        assert!(
+            text.lines()
+                .all(|line| line.chars().count() <= WIDTH && line.starts_with("     "))
+        );
+        let mut lines = Lines::default();
+        lines.wrapped(&["word"; 4000].join(" "));
+        let text = lines.into_text();
+        assert!(text.lines().count() == 4 && text.ends_with("…\n"), "{text}");
+    }
 
     #[test]
     fn text_is_cut_and_harmless() {

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &VerifyArguments, file: &DumpFile, source: Option<&
     let found = verify_machine::verify(file, &machine).with_context(|| path.display().to_string())?;
     let against = match source {
         Some(source) => {
-            if source.shown == Shown::Process {
+            if source.shown != Shown::Machine {
                 let (dump, source) = (path.display(), source.path.display());
                 let message = format!("{dump} shows a machine, and {source} a process: they cannot be compared");
                 return Err(Misuse(message).into());

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use dotdump_snapshot::DumpFile;
 use dotdump_transcode::verify::{Limit, ManifestReport, Note};
 use serde_json::Value;
@@ -53,6 +53,10 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     };
     let told = match kind {
         Shown::Process => process::run(arguments, &file, source.as_ref())?,
+        Shown::ProcessCore => {
+            let path = arguments.dump.display();
+            bail!("{path}: only dumps can be verified, and this is an ELF core; it can be the source of --against");
+        }
         Shown::Machine => machine::run(arguments, &file, source.as_ref())?,
     };
     let mut output = std::io::stdout().lock();

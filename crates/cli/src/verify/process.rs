@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use dotdump_format::Findings;
 use dotdump_snapshot::machine::MachineFile;
-use dotdump_snapshot::{DumpFile, MachineProcess, MachineSnapshot as _, MinidumpSnapshot, ProcessSnapshot as _};
+use dotdump_snapshot::{DumpFile, MachineProcess, MachineSnapshot as _, MinidumpSnapshot, ProcessSnapshot as _, linux};
 use dotdump_transcode::verify::{self, Against, Verification};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -28,6 +28,12 @@ pub(super) fn run(arguments: &VerifyArguments, file: &DumpFile, source: Option<&
                     let of_source = MinidumpSnapshot::open(&source.file);
                     let of_source = of_source.with_context(|| source.path.display().to_string())?;
                     verify::against(&snapshot, &of_source).context("the dumps cannot be compared")?
+                }
+                Shown::ProcessCore => {
+                    let process = linux::core::open(&source.file);
+                    let process = process.with_context(|| source.path.display().to_string())?;
+                    let against = verify::against_process(&snapshot, &process, &source.file);
+                    against.context("the dumps cannot be compared")?
                 }
                 Shown::Machine => against_machine(arguments, &snapshot, source)?,
             };

@@ -184,6 +184,11 @@ impl Draft<'_, '_> {
                     );
                     self.told.refuse("--layout runs", message);
                 }
+                if self.request.no_manifest && self.request.options.kind == DumpKind::Kernel {
+                    let message = "dumps by runs do not say themselves that they have kernel memory only: without the \
+                                   manifest this one will be taken for one of active memory";
+                    self.told.warn("--no-manifest", message);
+                }
             }
             PageLayout::Range => {
                 if self.snapshot.machine() != Machine::Amd64 {

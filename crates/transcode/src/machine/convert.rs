@@ -228,7 +228,14 @@ impl<'a> Draft<'a, '_> {
         {
             let message = "no Windows kernel was found in the source: of a dump of it debuggers can show memory and \
                            registers, but no modules, processes and threads";
-            self.told.warn(self.option, message);
+            if self.request.options.kind == DumpKind::Mini && self.snapshot.triage().is_none() {
+                // What a small dump keeps is found from the kernel's structures.
+                let message = "no Windows kernel was found in the source: what belongs into a small dump would be guessed \
+                               from pointers; -f keeps all pages, --force writes the guess";
+                self.object(message.to_owned());
+            } else {
+                self.told.warn(self.option, message);
+            }
         }
         let findings = self.snapshot.findings();
         for finding in findings.as_slice().iter().take(TOLD_DAMAGE) {

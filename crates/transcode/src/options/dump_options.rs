@@ -26,6 +26,10 @@ pub struct DumpOptions {
     pub mini: MiniOptions,
     /// `-o`: replace an existing file.
     pub overwrite: bool,
+    /// `-u`: append date, time and process id to the file's name.
+    pub unique: bool,
+    /// `-a`: a dump of every process.
+    pub all_processes: bool,
     /// `-c`: the comment to store.
     pub comment: Option<String>,
 }
@@ -50,6 +54,7 @@ impl DumpOptions {
             mini: MiniOptions::from_debug_format(format - DebugFormat::NO_OVERWRITE)?,
             overwrite: !format.contains(DebugFormat::NO_OVERWRITE),
             comment,
+            ..Self::default()
         })
     }
 }
@@ -87,8 +92,14 @@ impl fmt::Display for DumpOptions {
             DumpKind::Mini => write!(f, "{}", self.mini)?,
             kind => write!(f, "{kind}")?,
         }
-        if self.overwrite {
-            f.write_str(" -o")?;
+        for (is_given, option) in [
+            (self.overwrite, " -o"),
+            (self.unique, " -u"),
+            (self.all_processes, " -a"),
+        ] {
+            if is_given {
+                f.write_str(option)?;
+            }
         }
         if let Some(comment) = &self.comment {
             write!(f, " -c \"{comment}\"")?;

@@ -42,6 +42,16 @@ pub enum OptionsError {
         /// The other one.
         second: DumpKind,
     },
+    /// Two options that tell the same in different ways.
+    #[error("{first} and {second} contradict each other: {reason}")]
+    Exclusive {
+        /// One of them, as in WinDbg.
+        first: &'static str,
+        /// The other one.
+        second: &'static str,
+        /// What both of them tell.
+        reason: &'static str,
+    },
     /// An option that the dump of such a thing cannot have.
     #[error("{option} is refused: {reason}")]
     Refused {

@@ -36,6 +36,10 @@ pub enum Argument {
     Letters(&'static str),
     /// The next word; the text names it in help texts.
     Text(&'static str),
+    /// The next word: an address in the target, in hexadecimal.
+    Address,
+    /// The next word: a thread's id.
+    Thread,
 }
 
 /// One option of the command line.
@@ -107,11 +111,67 @@ pub const DUMP_OPTIONS: &[DumpOption] = &[
         refused_for_user: None,
     },
     DumpOption {
+        short: "u",
+        long: "unique",
+        argument: Argument::None,
+        about: "Append date, time and process id to the output file's name",
+        needs: "",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "a",
+        long: "all-processes",
+        argument: Argument::None,
+        about: "Capture every process, each to a file of its own; needs -u",
+        needs: "",
+        refused_for_user: None,
+    },
+    DumpOption {
         short: "c",
         long: "comment",
         argument: Argument::Text("TEXT"),
         about: "Store a comment in the dump, in place of those of the source",
         needs: "",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "j",
+        long: "jit-debug-info",
+        argument: Argument::Address,
+        about: "Store the exception that the JIT_DEBUG_INFO at this address of a Windows process tells of",
+        needs: "memory at the address, and at those that it leads to",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "xc",
+        long: "context",
+        argument: Argument::Address,
+        about: "Store the registers at this address with the exception: a CONTEXT, of a Linux process a ucontext_t",
+        needs: "memory at the address",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "xr",
+        long: "exception-record",
+        argument: Argument::Address,
+        about: "Store the exception at this address: an EXCEPTION_RECORD, of a Linux process a siginfo_t",
+        needs: "memory at the address",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "xp",
+        long: "exception-pointers",
+        argument: Argument::Address,
+        about: "Store the exception that the EXCEPTION_POINTERS at this address of a Windows process lead to",
+        needs: "memory at the address, and at those that it leads to",
+        refused_for_user: None,
+    },
+    DumpOption {
+        short: "xt",
+        long: "exception-thread",
+        argument: Argument::Thread,
+        about: "The thread that the exception belongs to",
+        needs: "that thread",
         refused_for_user: None,
     },
 ];
@@ -284,9 +344,20 @@ impl Argument {
     #[must_use]
     pub fn takes_letter(self, letter: char) -> bool {
         match self {
-            Self::None | Self::Text(_) => false,
+            Self::None | Self::Text(_) | Self::Address | Self::Thread => false,
             Self::MiniLetters => mini_option(letter).is_some(),
             Self::Letters(letters) => letters.contains(letter),
+        }
+    }
+
+    /// What help texts call the next word, where that belongs to the option.
+    #[must_use]
+    pub const fn next_word(self) -> Option<&'static str> {
+        match self {
+            Self::None | Self::MiniLetters | Self::Letters(_) => None,
+            Self::Text(name) => Some(name),
+            Self::Address => Some("ADDR"),
+            Self::Thread => Some("TID"),
         }
     }
 }
@@ -296,10 +367,12 @@ impl DumpOption {
     #[must_use]
     pub fn usage(&self) -> String {
         match self.argument {
-            Argument::None => format!("-{}", self.short),
             Argument::MiniLetters => format!("-{}[{}]", self.short, mini_letters()),
             Argument::Letters(letters) => format!("-{}[{letters}]", self.short),
-            Argument::Text(name) => format!("-{} {name}", self.short),
+            other => match other.next_word() {
+                Some(word) => format!("-{} {word}", self.short),
+                None => format!("-{}", self.short),
+            },
         }
     }
 
@@ -307,9 +380,11 @@ impl DumpOption {
     #[must_use]
     pub fn long_usage(&self) -> String {
         match self.argument {
-            Argument::None => format!("--{}", self.long),
             Argument::MiniLetters | Argument::Letters(_) => format!("--{}[=LETTERS]", self.long),
-            Argument::Text(name) => format!("--{} {name}", self.long),
+            other => match other.next_word() {
+                Some(word) => format!("--{} {word}", self.long),
+                None => format!("--{}", self.long),
+            },
         }
     }
 }

@@ -152,6 +152,17 @@ impl Memory for ImageMemory<'_> {
         Box::new(filled)
     }
 
+    fn next_stored(&self, within: VirtRange) -> Result<VirtRange, Error> {
+        let stored = self.inner.next_stored(within)?;
+        let start = if stored.is_empty() { within.end } else { stored.start };
+        // Where an image has code, there may be nothing else.
+        let before = VirtRange::new(within.start, start);
+        match dotdump_snapshot::ranges::clipped(&self.ranges, before).next() {
+            Some(code) => Ok(VirtRange::new(code.start, within.end)),
+            None => Ok(stored),
+        }
+    }
+
     fn read(&self, address: VirtAddr, buffer: &mut [u8]) -> Result<usize, Error> {
         let mut done = self.inner.read(address, buffer)?;
         while done < buffer.len() && !self.runs.is_empty() {

@@ -3,12 +3,13 @@
 use std::fs::File;
 
 use dotdump_format::{FileOffset, VirtRange};
+use dotdump_snapshot::elf_headers::{ElfHeaders, MAX_HEADERS};
 use object::pe;
 use object::read::ReadRef;
 use object::read::pe::ImageNtHeaders;
 
 use super::image_code::Relocation;
-use super::image_headers::{HEADER_BYTES, PeHeaders, elf_segments};
+use super::image_headers::PeHeaders;
 use super::segments::Segments;
 
 /// Code as it lies in an image's file.
@@ -30,7 +31,7 @@ impl ImageLayout {
     /// The layout of an image that was loaded at `module`; `None` where the file is damaged.
     pub(crate) fn read(file: &File, module: VirtRange) -> Option<Self> {
         let cache = object::ReadCache::new(file);
-        let start = cache.range(0, HEADER_BYTES as u64);
+        let start = cache.range(0, MAX_HEADERS as u64);
         let headers = start.read_bytes_at(0, start.len().ok()?.min(cache.len().ok()?)).ok()?;
         let code = |start: u64, size: u64, raw: (u64, u64)| {
             let start = module.start.checked_add(start)?;
@@ -61,10 +62,10 @@ impl ImageLayout {
                 delta,
             });
         }
-        let segments = elf_segments(headers)?;
-        let first = segments.iter().map(|segment| segment.address).min()? & !0xFFF;
-        let wanted = segments
-            .iter()
+        let elf = ElfHeaders::parse(headers)?;
+        let first = elf.loaded().map(|segment| segment.address).min()? & !0xFFF;
+        let wanted = elf
+            .loaded()
             .filter(|segment| Segments::Code.wants_segment(segment.flags));
         let code = wanted
             .filter_map(|segment| code(segment.address - first, segment.size, segment.raw))

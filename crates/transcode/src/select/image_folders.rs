@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use dotdump_format::Error;
 use dotdump_format::minidump::codeview::CodeView;
+use dotdump_snapshot::elf_headers::{ElfHeaders, MAX_HEADERS};
 use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot};
 
-use super::image_headers::{HEADER_BYTES, PeHeaders, elf_build_id};
+use super::image_headers::PeHeaders;
 
 /// The last part of a path of any system.
 pub(crate) fn base_name(path: &str) -> &str {
@@ -89,7 +90,7 @@ fn first_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)
         .ok()?
-        .take(HEADER_BYTES as u64)
+        .take(MAX_HEADERS as u64)
         .read_to_end(&mut bytes)
         .ok()?;
     Some(bytes)
@@ -100,7 +101,8 @@ fn is_build_of(headers: &[u8], module: &ModuleSnapshot, build_id: Option<&[u8]>)
         return pe.time_date_stamp == module.record.time_date_stamp.get()
             && pe.size_of_image == module.record.size_of_image.get();
     }
-    build_id.is_some() && elf_build_id(headers).as_deref() == build_id
+    let own = ElfHeaders::parse(headers).and_then(|elf| elf.build_id(headers));
+    build_id.is_some() && own.as_deref() == build_id
 }
 
 /// The build id in a module's CodeView record.

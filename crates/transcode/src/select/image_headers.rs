@@ -1,11 +1,7 @@
-//! Headers of images: which sections or segments they have, and which build they are.
+//! Headers of PE images: which sections they have, and which build they are.
 
-use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader};
-use object::{Endianness, LittleEndian as LE, elf, pe};
-
-/// The bytes at the start of an image in which its headers are looked for. Real headers take 0x400 to 0x1000 bytes.
-pub(crate) const HEADER_BYTES: usize = 64 << 10;
+use object::{LittleEndian as LE, pe};
 
 pub(crate) struct PeSection {
     pub(crate) address: u64,
@@ -58,62 +54,5 @@ impl PeHeaders {
                 })
                 .collect(),
         })
-    }
-}
-
-pub(crate) struct ElfSegment {
-    pub(crate) address: u64,
-    pub(crate) size: u64,
-    /// Where its bytes lie in the file, and how many of them.
-    pub(crate) raw: (u64, u64),
-    pub(crate) flags: elf::ProgramFlags,
-}
-
-/// The loaded segments of an ELF image of either word size.
-pub(crate) fn elf_segments(data: &[u8]) -> Option<Vec<ElfSegment>> {
-    fn read<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Option<Vec<ElfSegment>> {
-        let header = H::parse(data).ok()?;
-        let endian = header.endian().ok()?;
-        let programs = header.program_headers(endian, data).ok()?;
-        let loaded = programs.iter().filter(|program| program.p_type(endian) == elf::PT_LOAD);
-        Some(
-            loaded
-                .map(|program| ElfSegment {
-                    address: program.p_vaddr(endian).into(),
-                    size: program.p_memsz(endian).into(),
-                    raw: (program.p_offset(endian).into(), program.p_filesz(endian).into()),
-                    flags: program.p_flags(endian),
-                })
-                .collect(),
-        )
-    }
-    match data.get(4)? {
-        1 => read::<elf::FileHeader32<Endianness>>(data),
-        2 => read::<elf::FileHeader64<Endianness>>(data),
-        _ => None,
-    }
-}
-
-/// The build id of an ELF image of either word size.
-pub(crate) fn elf_build_id(data: &[u8]) -> Option<Vec<u8>> {
-    fn read<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> Option<Vec<u8>> {
-        let header = H::parse(data).ok()?;
-        let endian = header.endian().ok()?;
-        for program in header.program_headers(endian, data).ok()? {
-            let Ok(Some(mut notes)) = program.notes(endian, data) else {
-                continue;
-            };
-            while let Ok(Some(note)) = notes.next() {
-                if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-                    return Some(note.desc().to_vec());
-                }
-            }
-        }
-        None
-    }
-    match data.get(4)? {
-        1 => read::<elf::FileHeader32<Endianness>>(data),
-        2 => read::<elf::FileHeader64<Endianness>>(data),
-        _ => None,
     }
 }

@@ -9,6 +9,7 @@ mod image_file;
 mod image_folders;
 mod image_headers;
 mod indirect;
+mod linux_data;
 mod private;
 mod process_data;
 mod segments;
@@ -38,6 +39,7 @@ pub use image_code::ImageMemory;
 pub use image_folders::ImageFolders;
 pub use stacks::ThreadStack;
 pub use trim::{tell_trimmed, trim_to};
+pub(crate) use windows_layout::SHARED_USER_DATA;
 
 /// The kinds of memory, the most valuable for a diagnosis first: this is the order in which `--max-size` keeps them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -45,6 +47,8 @@ pub use trim::{tell_trimmed, trim_to};
 pub enum MemoryClass {
     /// The stack of the thread that crashed.
     CrashStack,
+    /// The records that the exception was read from, where options name them.
+    ExceptionRecords,
     /// Code around the instruction pointers.
     InstructionWindows,
     /// The stacks of the other threads.
@@ -71,6 +75,7 @@ impl MemoryClass {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::CrashStack => "the crashed thread's stack",
+            Self::ExceptionRecords => "exception records",
             Self::InstructionWindows => "code around instruction pointers",
             Self::Stacks => "stacks",
             Self::Unwinding => "memory for unwinding",
@@ -180,6 +185,14 @@ impl Selection {
             );
         }
         Ok(asked - absent)
+    }
+
+    /// Adds the records that the exception was read from.
+    pub(crate) fn add_exception_records(&mut self, memory: &dyn Memory, records: RangeSet) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.add(memory, MemoryClass::ExceptionRecords, records)
     }
 
     /// Adds all that there is. Of the whole address space nothing is absent.

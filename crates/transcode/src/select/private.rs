@@ -58,11 +58,11 @@ pub(crate) fn check_full(
         return Ok(false);
     }
     if snapshot.missing_bytes() > 0 {
-        let message = format!(
-            "the source is cut off: {} bytes of its memory are missing",
-            snapshot.missing_bytes()
-        );
-        tell(message);
+        let missing = snapshot.missing_bytes();
+        tell(match snapshot.first_missing() {
+            Some(first) => format!("{missing} bytes of readable memory cannot be read, first at {first}"),
+            None => format!("the source is cut off: {missing} bytes of its memory are missing"),
+        });
         return Ok(true);
     }
     let (absent, first) = declared_and_absent(snapshot)?;

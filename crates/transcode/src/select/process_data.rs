@@ -1,8 +1,10 @@
 //! Process and thread environment blocks, and what they lead to (`-mp`).
 
+use dotdump_format::minidump::system_info::{PlatformId, SystemInfo};
 use dotdump_format::{Error, VirtAddr, VirtRange};
 use dotdump_snapshot::{Memory, ProcessSnapshot, RangeSet};
 
+use super::linux_data;
 use super::windows_layout::{ENVIRONMENT_SIZE, WindowsLayout, X64, X86};
 use super::wow64::Wow64Thread;
 use crate::shortfall::Shortfalls;
@@ -15,10 +17,14 @@ pub(crate) fn process_data(
     foreign: &[Wow64Thread],
     shortfalls: &mut Shortfalls,
 ) -> Result<Option<RangeSet>, Error> {
-    if !snapshot.system_info().is_some_and(|info| info.platform().is_windows()) {
+    let platform = snapshot.system_info().map(SystemInfo::platform);
+    if platform.is_some_and(PlatformId::is_linux) {
+        return linux_data::linux_data(snapshot, words, shortfalls);
+    }
+    if !platform.is_some_and(PlatformId::is_windows) {
         shortfalls.warn(
             "-mp",
-            "not applicable: only Windows processes have environment blocks (PEB and TEB)",
+            "not applicable: only processes of Windows (PEB and TEB) and Linux have such data",
         );
         return Ok(None);
     }

@@ -4,13 +4,14 @@
 //! a folder of images.
 
 use dotdump_format::minidump::MiniDumpType;
-use dotdump_format::{Error, VirtRange};
+use dotdump_format::{Error, VirtAddr, VirtRange};
+use dotdump_snapshot::elf_headers::{ElfHeaders, MAX_HEADERS};
 use dotdump_snapshot::{ModuleSnapshot, ProcessSnapshot, RangeSet, Region};
 use object::{elf, pe};
 
 use super::MemoryClass;
 use super::image_folders::{ImageFolders, base_name, build_id_of};
-use super::image_headers::{HEADER_BYTES, PeHeaders, elf_segments};
+use super::image_headers::PeHeaders;
 use crate::options::MiniOptions;
 use crate::shortfall::Shortfalls;
 
@@ -99,8 +100,12 @@ pub(crate) fn segments(
     let mut guessed = Vec::new();
     let flags = MiniDumpType::from_bits_retain(snapshot.header().flags.get());
     let is_cut_down = flags.contains(kind.flag()) && !flags.contains(MiniDumpType::WITH_FULL_MEMORY);
+    let mut bases: Vec<VirtAddr> = modules.iter().map(|module| module.range().start).collect();
+    bases.sort_unstable();
     for module in modules {
-        match module_segments(snapshot, module, kind, folders)? {
+        let next = bases.partition_point(|base| *base <= module.range().start);
+        let next = bases.get(next).copied().unwrap_or(VirtAddr(u64::MAX));
+        match module_segments(snapshot, module, next, kind, folders)? {
             Some(ranges) => ranges.into_iter().for_each(|range| found.insert(range)),
             None if snapshot.has_regions() => guessed.push(module.range()),
             // What a dump with such segments has of an image was put there for them.
@@ -136,30 +141,35 @@ pub(crate) fn segments(
     Ok(found)
 }
 
+/// The wanted segments of a module, which end before `next`, the base of the one above it.
 fn module_segments(
     snapshot: &dyn ProcessSnapshot,
     module: &ModuleSnapshot,
+    next: VirtAddr,
     kind: Segments,
     folders: &ImageFolders,
 ) -> Result<Option<Vec<VirtRange>>, Error> {
     let image = module.range();
-    let mut headers = vec![0; HEADER_BYTES.min(usize::try_from(image.size()).unwrap_or(HEADER_BYTES))];
+    let mut headers = vec![0; MAX_HEADERS.min(usize::try_from(image.size()).unwrap_or(MAX_HEADERS))];
     let there = snapshot.memory().read(image.start, &mut headers)?;
     headers.truncate(there);
-    if let Some(segments) = parse(&headers, image, kind) {
+    if let Some(segments) = parse(&headers, image, next, kind) {
         return Ok(Some(segments));
     }
     let build_id = build_id_of(snapshot, module)?;
     let found = folders.find(module, build_id.as_deref());
-    Ok(found.and_then(|(_, headers)| parse(&headers, image, kind)))
+    Ok(found.and_then(|(_, headers)| parse(&headers, image, next, kind)))
 }
 
-/// The wanted segments of the image whose headers these are, cut to the image's addresses.
-fn parse(headers: &[u8], image: VirtRange, kind: Segments) -> Option<Vec<VirtRange>> {
-    let clip = |start: u64, size: u64| {
+/// The wanted segments of the image whose headers these are, cut to the image's addresses. On Linux the pages of an ELF
+/// image's variables that start as zeros (`.bss`) are no mapping of its file, and writers that go by these leave them out
+/// of the image's size: such a segment may reach beyond it, up to the next module.
+fn parse(headers: &[u8], image: VirtRange, next: VirtAddr, kind: Segments) -> Option<Vec<VirtRange>> {
+    let clip_to = |bounds: VirtRange, start: u64, size: u64| {
         let start = image.start.checked_add(start)?;
-        VirtRange::sized(start, size).intersection(image)
+        VirtRange::sized(start, size).intersection(bounds)
     };
+    let clip = |start, size| clip_to(image, start, size);
     if headers.starts_with(b"MZ") {
         let sections = PeHeaders::parse(headers)?.sections;
         let wanted = sections
@@ -172,12 +182,16 @@ fn parse(headers: &[u8], image: VirtRange, kind: Segments) -> Option<Vec<VirtRan
         );
     }
     if headers.starts_with(&elf::ELFMAG) {
-        let segments = elf_segments(headers)?;
-        let first = segments.iter().map(|segment| segment.address).min()? & !0xFFF;
-        let wanted = segments.iter().filter(|segment| kind.wants_segment(segment.flags));
+        let elf = ElfHeaders::parse(headers)?;
+        let first = elf.loaded().map(|segment| segment.address).min()? & !0xFFF;
+        let wanted = elf.loaded().filter(|segment| kind.wants_segment(segment.flags));
         return Some(
             wanted
-                .filter_map(|segment| clip(segment.address - first, segment.size))
+                .filter_map(|segment| {
+                    let has_zeros = segment.size > segment.raw.1;
+                    let end = if has_zeros { next.max(image.end) } else { image.end };
+                    clip_to(VirtRange::new(image.start, end), segment.address - first, segment.size)
+                })
                 .collect(),
         );
     }

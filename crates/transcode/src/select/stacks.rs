@@ -120,10 +120,11 @@ fn thread_stack(
     if let Some(region) = snapshot.region_at(pointer)?
         && region.is_readable()
     {
-        return Ok((
-            Some(VirtRange::new(start.max(region.range.start), region.range.end)),
-            Some(region.range),
-        ));
+        let kept = VirtRange::new(start.max(region.range.start), region.range.end);
+        // A dump of a Linux process records what is kept as the stack. What is made of the process itself has to be the
+        // same, and a region may have more than a stack in it.
+        let own = if is_windows(snapshot) { region.range } else { kept };
+        return Ok((Some(kept), Some(own)));
     }
     let end = contiguous_end(snapshot.memory(), pointer, GUESSED_STACK)?;
     let guessed = (end > pointer).then(|| VirtRange::new(start, end));
@@ -156,7 +157,7 @@ fn lowest_stack_pointer(snapshot: &dyn ProcessSnapshot, thread: &ThreadSnapshot)
 /// Where the kept part begins. Windows' writers start at the pointer, on x86 four bytes below it; those of other systems
 /// at its page, so that what leaf functions keep below the pointer is there as well.
 fn first_kept(snapshot: &dyn ProcessSnapshot, pointer: VirtAddr) -> VirtAddr {
-    if !snapshot.system_info().is_none_or(|info| info.platform().is_windows()) {
+    if snapshot.system_info().is_some() && !is_windows(snapshot) {
         return pointer.align_down(PAGE);
     }
     match context::base_size(snapshot.architecture()) {
@@ -165,11 +166,14 @@ fn first_kept(snapshot: &dyn ProcessSnapshot, pointer: VirtAddr) -> VirtAddr {
     }
 }
 
+fn is_windows(snapshot: &dyn ProcessSnapshot) -> bool {
+    snapshot.system_info().is_some_and(|info| info.platform().is_windows())
+}
+
 /// Whether stacks are kept from their limit on, not from the stack pointer on: so does dbghelp on ARM64, as a dump with
 /// 104 threads shows (Windows build 19042).
 fn keeps_whole_stacks(snapshot: &dyn ProcessSnapshot) -> bool {
-    snapshot.architecture() == ProcessorArchitecture::ARM64
-        && snapshot.system_info().is_some_and(|info| info.platform().is_windows())
+    snapshot.architecture() == ProcessorArchitecture::ARM64 && is_windows(snapshot)
 }
 
 /// The stack's limits from the thread's environment block, where the pointer lies within them.
@@ -180,7 +184,7 @@ fn stack_of_teb(
     pointer: VirtAddr,
 ) -> Result<Option<VirtRange>, Error> {
     let teb = thread.record.teb.get();
-    if teb == 0 || !snapshot.system_info().is_some_and(|info| info.platform().is_windows()) {
+    if teb == 0 || !is_windows(snapshot) {
         return Ok(None);
     }
     let layout = if words.size == 8 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, PersistError};
 
+use super::background::Background;
 use super::early_sync::EarlySync;
 use super::gather::{Gather, Medium};
 use super::{Control, Sink, SinkError, platform};
@@ -37,22 +38,39 @@ pub struct AtomicFile<'a> {
     kernel_copies: bool,
 }
 
-struct TemporaryFile(NamedTempFile);
+struct TemporaryFile {
+    file: NamedTempFile,
+    /// What writes it, where it is in a hurry.
+    writer: Writer,
+}
+
+enum Writer {
+    /// Whoever calls.
+    Caller,
+    /// A thread; none where it has ended.
+    Background(Option<Background>),
+}
+
+impl TemporaryFile {
+    fn as_file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Waits until what was written has reached the file.
+    fn settle(&mut self) -> io::Result<()> {
+        match &mut self.writer {
+            Writer::Caller => Ok(()),
+            Writer::Background(background) => Background::finish(background),
+        }
+    }
+}
 
 impl Medium for TemporaryFile {
-    fn write_all_at(&mut self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match platform::write_at(self.0.as_file(), bytes, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    offset += written as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match &mut self.writer {
+            Writer::Caller => platform::write_all_at(self.file.as_file(), bytes, offset),
+            Writer::Background(background) => Background::write_all_at(background, bytes, offset),
         }
-        Ok(())
     }
 }
 
@@ -73,8 +91,12 @@ impl<'a> AtomicFile<'a> {
                 path: folder.into(),
                 source,
             })?;
+        let medium = TemporaryFile {
+            file,
+            writer: Writer::Caller,
+        };
         Ok(Self {
-            gather: Gather::new(TemporaryFile(file), path.display().to_string(), size, control),
+            gather: Gather::new(medium, path.display().to_string(), size, control),
             path: path.into(),
             overwrite,
             early: EarlySync::default(),
@@ -83,10 +105,21 @@ impl<'a> AtomicFile<'a> {
         })
     }
 
+    /// Writes on a thread of its own where there can be one, and leaves the disk alone until all is written.
+    pub(super) fn hurry(&mut self) {
+        self.early.disable();
+        if let Ok(background) = Background::start(self.gather.medium.as_file()) {
+            self.gather.medium.writer = Writer::Background(Some(background));
+            #[cfg(target_os = "linux")]
+            {
+                self.kernel_copies = false;
+            }
+        }
+    }
+
     /// Lets the disk work while there is more to write.
     fn sync_early(&mut self) {
-        self.early
-            .passed(self.gather.position(), self.gather.medium.0.as_file());
+        self.early.passed(self.gather.position(), self.gather.medium.as_file());
     }
 
     /// Copies a run of data. Where the kernel cannot do it, or stops, the rest goes through the buffer.
@@ -106,7 +139,7 @@ impl<'a> AtomicFile<'a> {
                 let at = self.gather.position();
                 // Chunks line up in the output, which the system then takes in large blocks.
                 let chunk = len.min(IN_KERNEL_CHUNK - at % IN_KERNEL_CHUNK);
-                let target = self.gather.medium.0.as_file();
+                let target = self.gather.medium.as_file();
                 match super::in_kernel::copy(source, offset, target, at, chunk) {
                     Ok(0) => {
                         self.kernel_copies = false;
@@ -191,7 +224,9 @@ impl Sink for AtomicFile<'_> {
     fn finish(mut self: Box<Self>) -> Result<(), SinkError> {
         self.gather.flush()?;
         let size = self.gather.position();
-        let file = self.gather.medium.0.as_file();
+        let settled = self.gather.medium.settle();
+        settled.map_err(|error| self.gather.error(error))?;
+        let file = self.gather.medium.as_file();
         file.set_len(size)
             .and_then(|()| self.early.finish())
             .and_then(|()| file.sync_all())
@@ -204,7 +239,7 @@ impl Sink for AtomicFile<'_> {
             overwrite,
             ..
         } = *self;
-        let temporary = gather.medium.0;
+        let temporary = gather.medium.file;
         // An error holds the temporary file, and removes it when it is dropped.
         let renamed = if overwrite {
             temporary.persist(&path)

@@ -11,7 +11,10 @@ use super::{AtomicFile, Control, Sink, SinkError, StreamSink, platform};
 
 /// An output that was found to be one, before any work is done for it.
 #[derive(Debug)]
-pub struct Destination(Kind);
+pub struct Destination {
+    kind: Kind,
+    hurried: bool,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -33,7 +36,7 @@ impl Destination {
         if io::stdout().is_terminal() {
             return Err(SinkError::IsTerminal);
         }
-        Ok(Self(Kind::StandardOutput))
+        Ok(Self::of(Kind::StandardOutput))
     }
 
     /// The file `path`, which must not exist unless `overwrite`, and must not be `source` in any case. A FIFO
@@ -60,14 +63,17 @@ impl Destination {
                 return Err(SinkError::IsFolder { path: path.into() });
             }
             let folder = folder_of(path);
-            let folder_error = |source| SinkError::Create {
-                path: folder.into(),
-                source,
+            let folder_error = |source: io::Error| match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SinkError::NoFolder { path: folder.into() },
+                _ => SinkError::Create {
+                    path: folder.into(),
+                    source,
+                },
             };
             if !fs::metadata(folder).map_err(folder_error)?.is_dir() {
                 return Err(folder_error(io::ErrorKind::NotADirectory.into()));
             }
-            return Ok(Self(Kind::File {
+            return Ok(Self::of(Kind::File {
                 path: path.into(),
                 overwrite,
             }));
@@ -79,7 +85,7 @@ impl Destination {
             return Err(SinkError::IsDisk { path: path.into() });
         }
         if !kind.is_file() && !kind.is_symlink() {
-            return Ok(Self(Kind::Stream(path.into())));
+            return Ok(Self::of(Kind::Stream(path.into())));
         }
         if let Some(source) = source
             && kind.is_file()
@@ -92,14 +98,25 @@ impl Destination {
             return Err(SinkError::Exists { path: path.into() });
         }
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-        Ok(Self(Kind::File { path, overwrite }))
+        Ok(Self::of(Kind::File { path, overwrite }))
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, hurried: false }
+    }
+
+    /// For something that waits until all is written: a thread of its own writes, and the disk is only asked to work once
+    /// that has all. Until it is on the disk it takes longer then.
+    #[must_use]
+    pub fn hurried(self) -> Self {
+        Self { hurried: true, ..self }
     }
 
     /// Whether it is a file that would be left behind half-written if nobody removed it. Where it is not, a
     /// signal may end the program at once.
     #[must_use]
     pub const fn is_file(&self) -> bool {
-        matches!(self.0, Kind::File { .. })
+        matches!(self.kind, Kind::File { .. })
     }
 
     /// Opens it. `size` is that of the complete output, where it is known.
@@ -107,7 +124,7 @@ impl Destination {
     /// # Errors
     /// Where it cannot be opened for writing.
     pub fn open<'a>(self, size: Option<u64>, control: Control<'a>) -> Result<Box<dyn Sink + 'a>, SinkError> {
-        Ok(match self.0 {
+        Ok(match self.kind {
             Kind::StandardOutput => Box::new(StreamSink::standard_output(size, control)?),
             Kind::Stream(path) => {
                 let file = OpenOptions::new().write(true).open(&path);
@@ -115,7 +132,13 @@ impl Destination {
                 let file = file.map_err(|source| SinkError::Create { path, source })?;
                 Box::new(StreamSink::new(file, name, size, control))
             }
-            Kind::File { path, overwrite } => Box::new(AtomicFile::create(&path, overwrite, size, control)?),
+            Kind::File { path, overwrite } => Box::new({
+                let mut file = AtomicFile::create(&path, overwrite, size, control)?;
+                if self.hurried {
+                    file.hurry();
+                }
+                file
+            }),
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct EarlySync {
     worker: Option<Worker>,
     /// Where the file ended when the disk was last asked.
     asked: u64,
-    /// Whether there can be no thread.
+    /// Whether there can be no thread, or is to be none.
     given_up: bool,
 }
 
@@ -27,6 +27,11 @@ struct Worker {
 }
 
 impl EarlySync {
+    /// Never asks.
+    pub(super) fn disable(&mut self) {
+        self.given_up = true;
+    }
+
     /// The file reaches up to `position`.
     pub(super) fn passed(&mut self, position: u64, file: &File) {
         if position - self.asked < STEP || self.given_up {

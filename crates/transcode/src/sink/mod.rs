@@ -19,11 +19,15 @@
 //! ```
 
 mod atomic_file;
+mod background;
 mod control;
 mod destination;
 mod early_sync;
 mod extent;
 mod gather;
+mod held;
+#[cfg(test)]
+mod held_tests;
 #[cfg(target_os = "linux")]
 mod in_kernel;
 mod platform;
@@ -39,6 +43,7 @@ pub use atomic_file::AtomicFile;
 pub use control::{Cancel, Control, Progress};
 pub use destination::Destination;
 pub(crate) use extent::{Extent, extent};
+pub use held::Held;
 pub use stream::StreamSink;
 
 /// An output that is written front to back.
@@ -95,6 +100,12 @@ pub enum SinkError {
     #[error("{} is a folder, not a file", path.display())]
     IsFolder {
         /// The output.
+        path: PathBuf,
+    },
+    /// The output's folder is not there.
+    #[error("there is no folder {}", path.display())]
+    NoFolder {
+        /// The folder.
         path: PathBuf,
     },
     /// The output is a disk.

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 use super::gather::GATHERED;
 use super::*;
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-fn names(folder: &TempDir) -> Vec<String> {
+pub(super) fn names(folder: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder.path()).expect("the folder");
     let mut names: Vec<_> = entries
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
@@ -24,7 +24,7 @@ fn names(folder: &TempDir) -> Vec<String> {
 }
 
 /// Bytes that differ from one offset to the next, without a period that divides a buffer.
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     #[expect(clippy::cast_possible_truncation, reason = "the remainder fits")]
     (0..len)
         .map(|index| ((index * 7 + index / 251) % 256) as u8 | 1)

@@ -46,7 +46,7 @@ pub(super) fn convert(source: &Path, request: &Request) -> (Vec<u8>, Report) {
     let mut sink = destination
         .open(Some(conversion.size()), Control::new(&cancel, &()))
         .expect("a file");
-    conversion.write(&file, sink.as_mut()).expect("written");
+    conversion.write(Some(&file), sink.as_mut()).expect("written");
     sink.finish().expect("finished");
     (std::fs::read(&path).expect("there"), conversion.report)
 }

@@ -65,7 +65,7 @@ pub(crate) fn convert_as(dump: &[u8], request: &Request) -> Vec<u8> {
         .unwrap()
         .open(None, Control::new(&cancel, &()))
         .unwrap();
-    conversion.write(&file, sink.as_mut()).unwrap();
+    conversion.write(Some(&file), sink.as_mut()).unwrap();
     sink.finish().unwrap();
     std::fs::read(path).unwrap()
 }

@@ -2,6 +2,8 @@
 
 mod big_endian;
 mod common;
+mod exception;
 mod filter;
 mod image_code;
+mod linux;
 mod selection;

@@ -7,6 +7,8 @@ use dotdump_format::{Error, Pfn, VirtAddr};
 use dotdump_snapshot::PageSet;
 use dotdump_snapshot::machine::{Processor, ProcessorContext};
 use dotdump_snapshot::paging::PagingMode;
+use dotdump_transcode::Request;
+use dotdump_transcode::machine::prepare;
 use dotdump_transcode::machine::select::{self, PageReason, PageSelection, PageState, PageStates};
 use dotdump_transcode::options::DumpKind;
 use dotdump_transcode::request::PageLayout;
@@ -352,7 +354,7 @@ fn partial_sources() {
         header.attributes = attributes.into();
         let refused = |kind| {
             let request = request(kind, PageLayout::Bitmap);
-            dotdump_transcode::machine::prepare(&machine, Some(&pages.file), &request).is_err()
+            prepare(&machine, Some(&pages.file), &request).is_err()
         };
         [
             refused(FULL),
@@ -416,6 +418,34 @@ fn memory_without_windows_is_written_with_a_warning() {
     let [told] = <[_; 1]>::try_from(absent(&machine)).unwrap();
     assert_eq!(told.severity, dotdump_transcode::shortfall::Severity::Warning);
     assert!(told.message.contains("no Windows kernel was found"), "{}", told.message);
+    // A small dump of it would be a guess.
+    let mut small = Request::default();
+    assert!(refusal(&machine, &small).contains("no Windows kernel was found"));
+    small.force = true;
+    let told = prepare(&machine, Some(&pages.file), &small).unwrap().report.absent;
+    assert!(
+        told.iter()
+            .any(|told| told.message.contains("no Windows kernel was found"))
+    );
+}
+
+/// What a dump by runs has of a machine stands in its manifest alone.
+#[test]
+fn kernel_memory_by_runs_without_a_manifest_is_warned_of() {
+    let tables = small();
+    let pages = TestPages::new(tables.ram, b"", |_| Kept::InFile);
+    let machine = TestMachine::new(&pages, Machine::Amd64, PagingMode::FourLevel, tables.system << 12);
+    for (layout, no_manifest, is_told) in [
+        (PageLayout::Runs, true, true),
+        (PageLayout::Runs, false, false),
+        (PageLayout::Bitmap, true, false),
+    ] {
+        let mut request = request(DumpKind::Kernel, layout);
+        (request.force, request.no_manifest) = (true, no_manifest);
+        let told = convert(&machine, &request).unwrap().1.report.absent;
+        let told = told.iter().any(|told| told.option == "--no-manifest");
+        assert_eq!(told, is_told, "{layout:?}");
+    }
 }
 
 #[test]

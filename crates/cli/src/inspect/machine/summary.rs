@@ -44,7 +44,7 @@ pub(in super::super) fn of(machine: &Machine<'_>, path: &Path) -> String {
     triage(machine, &mut lines);
     secondary_data(machine, &mut lines);
     manifest(machine, &mut lines);
-    all &= findings(machine, &mut lines);
+    all &= lines.findings(&machine.findings());
     if !all {
         lines.line("  (--json shows all of it)");
     }
@@ -257,26 +257,4 @@ fn manifest(machine: &Machine<'_>, lines: &mut Lines) {
         let _ = write!(text, ", from a file of {}", HumanBytes(size));
     }
     lines.labelled("manifest", &text);
-}
-
-/// What is wrong with the file. Tells whether all of it was shown.
-fn findings(machine: &Machine<'_>, lines: &mut Lines) -> bool {
-    /// How many are shown.
-    const SHOWN: usize = 3;
-
-    let findings = machine.findings();
-    if findings.is_empty() {
-        lines.labelled("findings", "none");
-        return true;
-    }
-    let more = findings.total().saturating_sub(SHOWN as u64);
-    let text = match more {
-        0 => String::new(),
-        more => format!(", {more} of them not shown"),
-    };
-    lines.line(&format!("  {}{text}", counted(findings.total(), "finding")));
-    for finding in findings.as_slice().iter().take(SHOWN) {
-        lines.line(&format!("     {finding}"));
-    }
-    more == 0
 }

@@ -1,7 +1,8 @@
-//! Is all that a dump kept the same as in the dump, or the process of a machine, that it was made from?
+//! Is all that a dump kept the same as in the dump, the core, or the process of a machine, that it was made from?
 //!
 //! The comparison knows what a conversion may change: file offsets, the bits of a context that tell how it came about,
-//! the extended state that was cut off, words that a filter erased, folders of module names, and the comment.
+//! the extended state that was cut off, words that a filter erased, folders of module names, the comment, and the exception where options
+//! named another one.
 //! Everything else has to be equal, byte for byte.
 
 mod content;
@@ -12,9 +13,10 @@ use std::ops::Deref;
 
 use dotdump_format::minidump::{MiniDumpType, StreamType};
 use dotdump_format::{Error, FileOffset, ReadAt};
-use dotdump_snapshot::{MachineProcess, MinidumpSnapshot, ProcessSnapshot};
+use dotdump_snapshot::{MinidumpSnapshot, ProcessSnapshot};
 use serde::Serialize;
 
+use crate::exception::ExceptionRequest;
 use crate::manifest::{Manifest, SourceIdentity};
 
 /// The most differences that are told with their text.
@@ -74,7 +76,7 @@ pub struct Against {
     pub erased: Erased,
     /// What is no difference, but good to know.
     pub notes: Vec<String>,
-    /// Comments that were put in on purpose.
+    /// Comments, and the exception, where others were put in on purpose.
     pub replaced: Vec<String>,
 }
 
@@ -129,13 +131,14 @@ pub fn against(dump: &MinidumpSnapshot<'_>, source: &MinidumpSnapshot<'_>) -> Re
     compare(dump, source.into(), first.as_ref())
 }
 
-/// Compares all that `dump` has with the process of a machine whose pages are in `file`.
+/// Compares all that `dump` has with a process that is in no minidump: of a machine, or of a core. `file` is where its
+/// memory is.
 ///
 /// # Errors
 /// [`Error::Read`] where a medium fails.
 pub fn against_process(
     dump: &MinidumpSnapshot<'_>,
-    process: &MachineProcess<'_>,
+    process: &dyn ProcessSnapshot,
     file: &dyn ReadAt,
 ) -> Result<Against, Error> {
     compare(dump, Side { process, file }, None)
@@ -148,7 +151,14 @@ fn compare(snapshot: &MinidumpSnapshot<'_>, source: Side<'_>, first: Option<&Man
     let dump = Side::from(snapshot);
     identity(dump, source, (manifest.as_ref(), first), &mut report)?;
     records::threads(dump, source, &mut report)?;
-    records::exception(dump, source, &mut report)?;
+    if manifest
+        .as_ref()
+        .is_some_and(|manifest| ExceptionRequest::is_among(&manifest.options))
+    {
+        report.replaced.push(StreamType::EXCEPTION.to_string());
+    } else {
+        records::exception(dump, source, &mut report)?;
+    }
     records::modules(dump, source, &mut report)?;
     records::system_info(dump, source, &mut report);
     records::misc_info(dump, source, &mut report)?;
