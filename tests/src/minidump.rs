@@ -2,7 +2,8 @@
 //!
 //! It is for sound files only, and panics on others.
 
-use std::fs;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use crate::compare::Ranges;
@@ -20,6 +21,9 @@ pub const MEMORY_INFO_LIST: u32 = 16;
 /// Breakpad's copy of `/proc/PID/maps`.
 pub const LINUX_MAPS: u32 = 0x4767_0009;
 
+/// As much of a file is read at once; its tables are to lie in it.
+const LARGE: u64 = 64 << 20;
+
 /// A thread's record.
 #[derive(Clone, Copy, Debug)]
 pub struct Thread {
@@ -34,6 +38,8 @@ pub struct Thread {
 /// A dump.
 #[derive(Debug)]
 pub struct Dump {
+    file: File,
+    /// The file; of a very large one all that comes before its memory.
     data: Vec<u8>,
     /// The flags of its header.
     pub flags: u64,
@@ -50,8 +56,12 @@ impl Dump {
     /// Where it is no sound minidump.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        let data = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut data = Vec::new();
+        let read = file.by_ref().take(LARGE).read_to_end(&mut data);
+        read.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut dump = Self {
+            file,
             data,
             flags: 0,
             streams: Vec::new(),
@@ -85,15 +95,19 @@ impl Dump {
         memory
     }
 
-    fn u32(&self, at: usize) -> u32 {
+    pub(crate) fn bytes(&self, at: usize, size: usize) -> &[u8] {
+        &self.data[at..at + size]
+    }
+
+    pub(crate) fn u32(&self, at: usize) -> u32 {
         u32::from_le_bytes(self.data[at..at + 4].try_into().expect("four bytes"))
     }
 
-    fn u64(&self, at: usize) -> u64 {
+    pub(crate) fn u64(&self, at: usize) -> u64 {
         u64::from_le_bytes(self.data[at..at + 8].try_into().expect("eight bytes"))
     }
 
-    fn offset(&self, at: usize) -> usize {
+    pub(crate) fn offset(&self, at: usize) -> usize {
         usize::try_from(self.u32(at)).expect("an offset")
     }
 
@@ -105,7 +119,7 @@ impl Dump {
     }
 
     /// Where the entries of a list of fixed entries start (some writers pad the count to eight bytes), and their number.
-    fn list(&self, kind: u32, entry: usize) -> Option<(usize, usize)> {
+    pub(crate) fn list(&self, kind: u32, entry: usize) -> Option<(usize, usize)> {
         let (size, at) = self.stream(kind)?;
         let count = self.offset(at);
         let padded = size == (8 + count * entry) as u64;
@@ -163,5 +177,43 @@ impl Dump {
     pub fn has_any(&self, start: u64, size: u64) -> bool {
         let mut memory = self.memory.iter();
         memory.any(|(at, length, _)| *at < start.saturating_add(size) && start < at.saturating_add(*length))
+    }
+
+    /// Memory, as far as it is there without a gap.
+    ///
+    /// # Panics
+    /// Where the file cannot be read.
+    #[must_use]
+    pub fn read(&self, address: u64, size: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < size {
+            let at = address + bytes.len() as u64;
+            let mut memory = self.memory.iter();
+            let Some((start, length, offset)) = memory.find(|(start, length, _)| *start <= at && at - start < *length)
+            else {
+                break;
+            };
+            let step = usize::try_from(length - (at - start))
+                .expect("a size")
+                .min(size - bytes.len());
+            let mut file = &self.file;
+            file.seek(SeekFrom::Start(*offset as u64 + (at - start)))
+                .expect("a place");
+            let before = bytes.len();
+            bytes.resize(before + step, 0);
+            file.read_exact(&mut bytes[before..]).expect("memory in the file");
+        }
+        bytes
+    }
+
+    /// Words of memory, as far as they are there.
+    ///
+    /// # Panics
+    /// Where the file cannot be read.
+    #[must_use]
+    pub fn words(&self, address: u64, count: usize) -> Vec<u64> {
+        let bytes = self.read(address, 8 * count);
+        let words = bytes.chunks_exact(8).map(|word| word.try_into().expect("eight bytes"));
+        words.map(u64::from_le_bytes).collect()
     }
 }

@@ -95,6 +95,25 @@ pub fn convert_well(source: &Path, output: &Path, options: &[&str]) -> Run {
     run
 }
 
+/// Captures the process `pid` into `output` with these options.
+#[must_use]
+pub fn capture(pid: u32, output: &Path, options: &[&str]) -> Run {
+    let pid = pid.to_string();
+    let mut arguments: Vec<&OsStr> = vec!["capture".as_ref(), "--pid".as_ref(), pid.as_ref(), output.as_ref()];
+    arguments.extend(options.iter().map(OsStr::new));
+    run(&arguments)
+}
+
+/// Captures, and expects that to work.
+///
+/// # Panics
+/// Where it does not.
+pub fn capture_well(pid: u32, output: &Path, options: &[&str]) -> Run {
+    let run = capture(pid, output, options);
+    assert_eq!(run.code, Some(0), "{pid} {options:?}: {}", run.stderr);
+    run
+}
+
 /// What a run took.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {

@@ -79,6 +79,10 @@ fn wrong_command_lines_end_with_2() {
         vec!["convert", "a", "b", "-mq"],
         vec!["convert", "a"],
         vec!["convert", "a", "b", "-f", "-k"],
+        vec!["convert", "a", "b", "-xp", "1000", "-xc", "2000"],
+        vec!["convert", "a", "b", "-j", "0x1000", "-xt", "1"],
+        vec!["convert", "a", "b", "-xr", "rsp"],
+        vec!["convert", "a", "b", "-xt", "12ab"],
         vec!["nothing"],
         vec![],
     ] {
@@ -86,6 +90,40 @@ fn wrong_command_lines_end_with_2() {
         assert_eq!(run.code, Some(2), "{line:?}: {}", run.stderr);
         assert!(run.stdout.is_empty(), "{line:?}");
     }
+}
+
+#[test]
+fn an_exception_is_stored_where_it_can_be_had() {
+    let folder = folder();
+    let output = folder.path().join("out.dmp");
+    // The fixture is a Linux process: it has no records of Windows, which is a mistake of who asks.
+    for (options, told) in [
+        (["-j", "1000"], "-j is refused: a JIT_DEBUG_INFO is made by Windows"),
+        (
+            ["/xp", "0x1000"],
+            "-xp is refused: a Linux process has no EXCEPTION_POINTERS",
+        ),
+    ] {
+        let run = convert(&source(), &output, &options);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains(told) && !output.exists(), "{}", run.stderr);
+    }
+    // An address without memory, and a thread that is none, are the source's.
+    for (options, told) in [
+        (["--signal-info", "0000dead`00000000"], "lacks memory at 0xdead00000000"),
+        (["-xc", "0xdead00000000"], "lacks memory at 0xdead00000000"),
+        (["-xt", "1"], "-xt: the source has no thread 1"),
+    ] {
+        let run = convert(&source(), &output, &options);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains(told) && !output.exists(), "{}", run.stderr);
+    }
+    convert_well(&source(), &output, &["-xt", "10795"]);
+    let inspected = run(&["inspect", "--json", output.to_str().expect("text")]);
+    let json: serde_json::Value = serde_json::from_slice(&inspected.stdout).expect("JSON");
+    // 0xFFFFFFFF is Breakpad's number for a dump that was asked for.
+    assert_eq!(json["exception"]["thread_id"], 10795);
+    assert_eq!(json["exception"]["code"], "0xffffffff");
 }
 
 #[test]
