@@ -40,7 +40,9 @@ enum Task {
     Readme(readme::Arguments),
     /// Measure time and memory, beside other programs, and print one table
     Bench(bench::Arguments),
-    /// All of the above but the measurements, as continuous integration runs them
+    /// Check that capturing compiles for 32-bit and ARM64 Windows, whose standard library is built for it first
+    OtherWindows,
+    /// All of the above but the measurements and other Windows, as continuous integration runs them
     Ci,
 }
 
@@ -65,6 +67,7 @@ fn perform(task: &Task) -> anyhow::Result<()> {
         Task::Fixture(arguments) => fixture::make(arguments),
         Task::Readme(arguments) => readme::check(arguments),
         Task::Bench(arguments) => bench::bench(arguments),
+        Task::OtherWindows => validators::check_other_windows(),
         Task::Ci => ci(),
     }
 }
@@ -79,6 +82,7 @@ fn ci() -> anyhow::Result<()> {
     // Into the build folder: the one in the repository is not to change with each run.
     fixture::make(&fixture::Arguments::to(run::root().join("target/fixture")))?;
     if validators::install()? {
+        validators::check_windows()?;
         validators::test_all()
     } else {
         checks::test()

@@ -5,7 +5,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
@@ -45,6 +45,54 @@ fn install_readers_of_machines() {
     } else if let Err(error) = run(Command::new(script).arg("readers")) {
         eprintln!("the readers of machines are not installed: {error:#}");
     }
+}
+
+/// The programs for Windows build, with no lint firing where the compiler for Windows has the linter.
+pub(crate) fn check_windows() -> anyhow::Result<()> {
+    let has_clippy = windows_cargo(&["clippy", "--version"])
+        .stderr(Stdio::null())
+        .status()?
+        .success();
+    if !has_clippy {
+        eprintln!("the compiler for Windows has no clippy: what it builds is only checked");
+    }
+    let mut command = windows_cargo(&[if has_clippy { "clippy" } else { "check" }]);
+    command.args([
+        "--target",
+        "x86_64-pc-windows-gnu",
+        "--target-dir",
+        "target/windows-cross",
+    ]);
+    command.args(["-p", "dotdump-capture", "-p", "dotdump"]);
+    if has_clippy {
+        command.args(["--", "-D", "warnings"]);
+    }
+    run(&mut command)
+}
+
+/// The capture of Windows processes builds for the other processors, for which the standard library is made first.
+pub(crate) fn check_other_windows() -> anyhow::Result<()> {
+    let mut command = windows_cargo(&["check", "-p", "dotdump-capture", "--target-dir", "target/windows-other"]);
+    command.args([
+        "--target",
+        "i686-pc-windows-msvc",
+        "--target",
+        "aarch64-pc-windows-gnullvm",
+    ]);
+    command
+        .arg("-Zbuild-std=core,alloc,std,panic_abort")
+        .env("RUSTC_BOOTSTRAP", "1");
+    run(&mut command)
+}
+
+fn windows_cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    // The compiler that runs this task has set itself for all that it starts.
+    for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(variable);
+    }
+    command.arg("+windows-cross").args(arguments);
+    command
 }
 
 /// All tests, and none may miss a validator.

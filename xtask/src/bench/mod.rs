@@ -2,6 +2,8 @@
 //! into one table.
 
 #[cfg(target_os = "linux")]
+mod capture;
+#[cfg(target_os = "linux")]
 mod dump;
 #[cfg(target_os = "linux")]
 mod machine;
@@ -65,6 +67,8 @@ enum Scenario {
     Select,
     /// `convert -f` into another layout beside `cp`
     Reencode,
+    /// `capture -m` and `-ma` of a running process beside other programs
+    Capture,
 }
 
 /// Measures.
@@ -90,12 +94,17 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
             "--example",
             "open_pages",
         ]))?;
+    }
+    if wanted(Scenario::List) || wanted(Scenario::Pages) || wanted(Scenario::Capture) {
         run(&mut cargo(&[
             "build",
             "--release",
             "--manifest-path",
             "benches/peers/Cargo.toml",
         ]))?;
+    }
+    if wanted(Scenario::Capture) {
+        capture::build()?;
     }
     let folder = tempfile::Builder::new()
         .prefix("bench-")
@@ -132,6 +141,9 @@ pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Scenario::Reencode) {
         machines::reencode(&bench, &mut rows)?;
+    }
+    if wanted(Scenario::Capture) {
+        capture::capture(&bench, &mut rows)?;
     }
     println!("{}", table::markdown(&rows));
     let machine = machine::describe(folder.path());

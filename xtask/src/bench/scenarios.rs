@@ -22,7 +22,7 @@ pub(super) struct Bench<'a> {
     pub(super) runs: usize,
 }
 
-const LIMIT: u64 = 32 << 20;
+pub(super) const LIMIT: u64 = 32 << 20;
 
 /// A program that was built, by its place in the target folder.
 pub(super) fn built(path: &str) -> String {
@@ -34,7 +34,7 @@ pub(super) fn dotdump() -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes below 2^53")]
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
 
@@ -283,7 +283,7 @@ pub(super) struct BesideCp<'a> {
 }
 
 /// Makes sure that the output is not there and that nothing waits to be written.
-fn fresh(output: &Path) -> anyhow::Result<()> {
+pub(super) fn fresh(output: &Path) -> anyhow::Result<()> {
     match std::fs::remove_file(output) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
