@@ -29,6 +29,7 @@ pub mod machine;
 pub mod manifest;
 pub mod options;
 mod pages;
+mod pass_on;
 pub mod plan;
 pub mod readable;
 pub mod report;

@@ -35,17 +35,11 @@
 //! }
 //! ```
 
-use std::borrow::Cow;
-
-use dotdump_format::minidump::exception::ExceptionStream;
-use dotdump_format::minidump::misc_info::MiscInfo;
-use dotdump_format::minidump::system_info::{ProcessorArchitecture, SystemInfo};
-use dotdump_format::minidump::{Header, StreamType};
-use dotdump_format::{Endian, Error, Findings, PAGE_SIZE, VirtAddr, VirtRange};
+use dotdump_format::{Error, PAGE_SIZE, VirtAddr, VirtRange};
 use dotdump_snapshot::ranges::{clipped, subtracted};
-use dotdump_snapshot::{
-    Blob, Content, Extent, Memory, ModuleSnapshot, ProcessSnapshot, RangeSet, Region, ThreadSnapshot,
-};
+use dotdump_snapshot::{Extent, Memory, ProcessSnapshot, RangeSet};
+
+use crate::pass_on::pass_on;
 
 /// How much is read at a time to find what cannot be read, in bytes.
 const CHUNK: u64 = 256 << 10;
@@ -152,68 +146,31 @@ impl Memory for ReadableMemory<'_> {
 }
 
 impl ProcessSnapshot for Readable<'_> {
-    fn endian(&self) -> Endian {
-        self.inner.endian()
-    }
-
-    fn header(&self) -> &Header {
-        self.inner.header()
-    }
-
-    fn system_info(&self) -> Option<&SystemInfo> {
-        self.inner.system_info()
-    }
-
-    fn csd_version(&self) -> &[u16] {
-        self.inner.csd_version()
-    }
-
-    fn architecture(&self) -> ProcessorArchitecture {
-        self.inner.architecture()
-    }
-
-    fn threads(&self) -> &[ThreadSnapshot] {
-        self.inner.threads()
-    }
-
-    fn modules(&self) -> &[ModuleSnapshot] {
-        self.inner.modules()
-    }
-
-    fn exception(&self) -> Option<(&ExceptionStream, Option<&Blob>)> {
-        self.inner.exception()
-    }
+    pass_on!(
+        endian,
+        header,
+        system_info,
+        csd_version,
+        architecture,
+        threads,
+        modules,
+        exception,
+        has_regions,
+        regions,
+        region_at,
+        stream_types,
+        stream,
+        misc_info,
+        bytes,
+        is_resident_only,
+        environment_block,
+        other_code,
+        unwind_infos,
+        findings
+    );
 
     fn memory(&self) -> &dyn Memory {
         &self.memory
-    }
-
-    fn has_regions(&self) -> bool {
-        self.inner.has_regions()
-    }
-
-    fn regions(&self) -> Box<dyn Iterator<Item = Result<Region, Error>> + '_> {
-        self.inner.regions()
-    }
-
-    fn region_at(&self, address: VirtAddr) -> Result<Option<Region>, Error> {
-        self.inner.region_at(address)
-    }
-
-    fn stream_types(&self) -> Vec<StreamType> {
-        self.inner.stream_types()
-    }
-
-    fn stream(&self, stream_type: StreamType, findings: &mut Findings) -> Result<Option<Content<'_>>, Error> {
-        self.inner.stream(stream_type, findings)
-    }
-
-    fn misc_info(&self, findings: &mut Findings) -> Result<Option<MiscInfo>, Error> {
-        self.inner.misc_info(findings)
-    }
-
-    fn bytes<'b>(&'b self, blob: &'b Blob) -> Result<Cow<'b, [u8]>, Error> {
-        self.inner.bytes(blob)
     }
 
     fn missing_bytes(&self) -> u64 {
@@ -224,25 +181,5 @@ impl ProcessSnapshot for Readable<'_> {
     fn first_missing(&self) -> Option<VirtAddr> {
         let left_out = self.memory.unreadable.first().map(|range| range.start);
         self.inner.first_missing().into_iter().chain(left_out).min()
-    }
-
-    fn is_resident_only(&self) -> bool {
-        self.inner.is_resident_only()
-    }
-
-    fn environment_block(&self) -> Option<VirtAddr> {
-        self.inner.environment_block()
-    }
-
-    fn other_code(&self) -> Result<Vec<VirtRange>, Error> {
-        self.inner.other_code()
-    }
-
-    fn unwind_infos(&self, each: &mut dyn FnMut(VirtAddr) -> bool) -> Result<(), Error> {
-        self.inner.unwind_infos(each)
-    }
-
-    fn findings(&self) -> &Findings {
-        self.inner.findings()
     }
 }
