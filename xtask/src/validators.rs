@@ -47,26 +47,28 @@ fn install_readers_of_machines() {
     }
 }
 
-/// The programs for Windows build, with no lint firing where the compiler for Windows has the linter.
+/// No lint fires in what is built for Windows, where the compiler for it has the linter. That it builds shows in the tests.
 pub(crate) fn check_windows() -> anyhow::Result<()> {
     let has_clippy = windows_cargo(&["clippy", "--version"])
         .stderr(Stdio::null())
         .status()?
         .success();
     if !has_clippy {
-        eprintln!("the compiler for Windows has no clippy: what it builds is only checked");
+        eprintln!("the compiler for Windows has no clippy: what it builds is not linted");
+        return Ok(());
     }
-    let mut command = windows_cargo(&[if has_clippy { "clippy" } else { "check" }]);
+    let mut command = windows_cargo(&["clippy", "--target", "x86_64-pc-windows-gnu"]);
     command.args([
-        "--target",
-        "x86_64-pc-windows-gnu",
         "--target-dir",
         "target/windows-cross",
+        "-p",
+        "dotdump-capture",
+        "-p",
+        "dotdump",
+        "--",
+        "-D",
+        "warnings",
     ]);
-    command.args(["-p", "dotdump-capture", "-p", "dotdump"]);
-    if has_clippy {
-        command.args(["--", "-D", "warnings"]);
-    }
     run(&mut command)
 }
 
