@@ -100,15 +100,19 @@ capture_target_load:
     mov r14, [rdi + 8 * 14]
     mov r15, [rdi + 8 * 15]
     mov rdi, [rdi + 8 * 7]
-    .globl capture_target_loop
-capture_target_loop:
+.Lcapture_target_loop:
     inc qword ptr [r15]
     pause
-    jmp capture_target_loop
-    .globl capture_target_loop_end
-capture_target_loop_end:
+    jmp .Lcapture_target_loop
+.Lcapture_target_loop_end:
     .cfi_endproc
     .size capture_target_spin_sse, . - capture_target_spin_sse
+    .pushsection .data
+    .balign 8
+    .globl capture_target_loop
+capture_target_loop:
+    .quad .Lcapture_target_loop, .Lcapture_target_loop_end
+    .popsection
     "
 );
 
@@ -117,8 +121,8 @@ unsafe extern "C" {
     fn capture_target_spin_avx512(registers: *mut Registers) -> !;
     fn capture_target_spin_avx(registers: *mut Registers) -> !;
     fn capture_target_spin_sse(registers: *mut Registers) -> !;
-    static capture_target_loop: u8;
-    static capture_target_loop_end: u8;
+    /// Where the loop begins and ends. A symbol in the code would be a function to debuggers, and have no caller.
+    static capture_target_loop: [u64; 2];
 }
 
 /// What the processor has, and the system lets programs use.
@@ -208,7 +212,8 @@ impl Registers {
             "tiles": tiles,
             "mxcsr": self.mxcsr,
             // The loop's addresses; where in it the thread is, is not known.
-            "loop": [hex(&raw const capture_target_loop as u64), hex(&raw const capture_target_loop_end as u64)],
+            // SAFETY: the assembler put two words there that nobody writes.
+            "loop": unsafe { capture_target_loop }.map(hex),
         })
     }
 }
