@@ -1,13 +1,14 @@
 //! Opening what is to be read, and telling what it is.
 
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, anyhow, bail};
 use dotdump_format::{Error, FileOffset, PAGE_SIZE, ReadAt as _};
-use dotdump_snapshot::DumpFile;
 use dotdump_snapshot::detect::{Container, detect};
 use dotdump_snapshot::machine::{MachineFile, MachineImage, MachineOptions};
 use dotdump_snapshot::raw_memory::MemoryMap;
+use dotdump_snapshot::{DumpFile, LinuxProcess, linux};
 
 use crate::misuse::Misuse;
 
@@ -85,6 +86,17 @@ pub(crate) fn machine_options(memory_map: Option<&Path>) -> anyhow::Result<Machi
     Ok(MachineOptions {
         memory_map: memory_map.transpose()?,
         ..MachineOptions::default()
+    })
+}
+
+/// The process in an ELF core. A core does not tell when it was made: its file does.
+pub(crate) fn process_core<'s>(file: &'s DumpFile, path: &Path) -> anyhow::Result<LinuxProcess<'s>> {
+    let process = linux::core::open(file).with_context(|| path.display().to_string())?;
+    let modified = file.file().metadata().and_then(|metadata| metadata.modified()).ok();
+    let since_1970 = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+    Ok(match since_1970 {
+        Some(since) => process.captured_at(since.as_secs()),
+        None => process,
     })
 }
 

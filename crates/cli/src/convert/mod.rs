@@ -5,19 +5,17 @@ mod chosen_process;
 mod machine;
 mod process;
 
-use std::time::UNIX_EPOCH;
-
 use anyhow::{Context as _, bail};
 use dotdump_format::Findings;
 use dotdump_snapshot::machine::MachineFile;
-use dotdump_snapshot::{DumpFile, MachineProcess, MinidumpSnapshot, ProcessSnapshot, linux};
+use dotdump_snapshot::{MachineProcess, MinidumpSnapshot, ProcessSnapshot};
 use dotdump_transcode::manifest::SourceIdentity;
 use dotdump_transcode::{prepare, prepare_process, prepare_snapshot};
 
 use crate::arguments::ConvertArguments;
 use crate::dump::{Place, Told, check_image_folders, request, write};
 use crate::exit::Exit;
-use crate::source::{Shown, image, machine_options, open, shown};
+use crate::source::{Shown, image, machine_options, open, process_core, shown};
 use machine::MachineDump;
 use process::ProcessDump;
 
@@ -44,10 +42,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
         }
         Shown::ProcessCore => {
             check_image_folders(writing)?;
-            let mut process = linux::core::open(&source).with_context(|| path.display().to_string())?;
-            if let Some(seconds) = modified(&source) {
-                process = process.captured_at(seconds);
-            }
+            let process = process_core(&source, path)?;
             let output = place.of_process(process.facts().process_id)?;
             let identity = SourceIdentity::of(&process, &source)?;
             let mut dump = ProcessDump {
@@ -80,12 +75,6 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Exit> {
             write(writing, &mut MachineDump(conversion), place.of_process(0)?, &told)
         }
     }
-}
-
-/// When the file was last written, in seconds since 1970: a core does not tell when it was made.
-fn modified(source: &DumpFile) -> Option<u64> {
-    let modified = source.file().metadata().and_then(|metadata| metadata.modified()).ok()?;
-    modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// The id of a process, where the dump says it.

@@ -18,12 +18,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use dotdump_format::ReadAt as _;
 use dotdump_format::minidump::Minidump;
+use dotdump_snapshot::MinidumpSnapshot;
 use dotdump_snapshot::machine::MachineFile;
-use dotdump_snapshot::{MinidumpSnapshot, linux};
 
 use crate::arguments::InspectArguments;
 use crate::exit::Exit;
-use crate::source::{Shown, image, machine_options, open, shown};
+use crate::source::{Shown, image, machine_options, open, process_core, shown};
 use machine::{Contents, Machine};
 use opened::Opened;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Exit> {
             print(&Opened::of_dump(&snapshot), path, arguments.json)
         }
         Shown::ProcessCore => {
-            let process = linux::core::open(&file).with_context(|| path.display().to_string())?;
+            let process = process_core(&file, path)?;
             let streams = core_streams::streams(&process)?;
             let dump = Minidump::open(&streams)?;
             print(&Opened::of_core(&process, &dump, file.size()), path, arguments.json)

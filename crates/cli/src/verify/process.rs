@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use dotdump_format::Findings;
 use dotdump_snapshot::machine::MachineFile;
-use dotdump_snapshot::{DumpFile, MachineProcess, MachineSnapshot as _, MinidumpSnapshot, ProcessSnapshot as _, linux};
+use dotdump_snapshot::{DumpFile, MachineProcess, MachineSnapshot as _, MinidumpSnapshot, ProcessSnapshot as _};
 use dotdump_transcode::verify::{self, Against, Verification};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use super::{Source, Told, json_text, limits, manifest, merge, notes};
 use crate::arguments::VerifyArguments;
 use crate::counted::counted;
 use crate::misuse::Misuse;
-use crate::source::{Shown, image, machine_options};
+use crate::source::{Shown, image, machine_options, process_core};
 
 /// Checks a dump, and compares it with its source.
 pub(super) fn run(arguments: &VerifyArguments, file: &DumpFile, source: Option<&Source>) -> anyhow::Result<Told> {
@@ -30,8 +30,7 @@ pub(super) fn run(arguments: &VerifyArguments, file: &DumpFile, source: Option<&
                     verify::against(&snapshot, &of_source).context("the dumps cannot be compared")?
                 }
                 Shown::ProcessCore => {
-                    let process = linux::core::open(&source.file);
-                    let process = process.with_context(|| source.path.display().to_string())?;
+                    let process = process_core(&source.file, source.path)?;
                     let against = verify::against_process(&snapshot, &process, &source.file);
                     against.context("the dumps cannot be compared")?
                 }

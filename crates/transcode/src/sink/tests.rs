@@ -121,7 +121,7 @@ fn what_cannot_be_a_file_is_told_before_any_work() {
     ));
     assert!(matches!(
         refused(&folder.path().join("missing").join("out")),
-        SinkError::Create { .. }
+        SinkError::NoFolder { .. }
     ));
     assert_eq!(names(&folder), [""; 0]);
 }
